@@ -1,0 +1,75 @@
+import swagger from '@fastify/swagger';
+import swaggerUi from '@fastify/swagger-ui';
+import type { FastifyInstance } from 'fastify';
+import { createJsonSchemaTransform, jsonSchemaTransformObject } from 'fastify-type-provider-zod';
+import { problem } from './schemas.ts';
+
+/** `format` says it better than zod's regular expressions for dates and UUIDs, and the bounds of a double are no bounds. */
+const transformSchema = createJsonSchemaTransform({
+  zodToJsonConfig: {
+    override: ({ jsonSchema }) => {
+      if (jsonSchema.format === 'uuid' || jsonSchema.format === 'date-time') delete jsonSchema.pattern;
+      if (jsonSchema.minimum === Number.MIN_SAFE_INTEGER) delete jsonSchema.minimum;
+      if (jsonSchema.maximum === Number.MAX_SAFE_INTEGER) delete jsonSchema.maximum;
+    },
+  },
+});
+
+const IDEMPOTENCY_KEY = {
+  type: 'object',
+  properties: {
+    'idempotency-key': {
+      type: 'string',
+      minLength: 1,
+      maxLength: 255,
+      description: 'The same key and body: one effect and the same answer, for 24 hours.',
+    },
+  },
+};
+
+/** OpenAPI 3.1 out of the schemas that validate, and a page at /docs that works offline. Before the routes. */
+export const openApi = async (app: FastifyInstance, version: string): Promise<void> => {
+  await app.register(swagger, {
+    openapi: {
+      openapi: '3.1.0',
+      info: {
+        title: 'firstcome',
+        version,
+        description: 'Amounts are whole won (KRW). Times are RFC 3339, UTC. Errors are RFC 9457 problems with a stable code.',
+      },
+      components: { securitySchemes: { bearer: { type: 'http', scheme: 'bearer' } } },
+    },
+    transform: (document) => {
+      const { schema, url } = transformSchema(document);
+      if (!schema || document.schema?.hide) return { schema, url };
+      const { config, method } = document.route;
+      return {
+        url,
+        schema: {
+          ...schema,
+          ...(method === 'POST' ? { headers: IDEMPOTENCY_KEY } : {}),
+          security: config?.caller === 'anyone' ? [] : [{ bearer: [] }],
+          description: [`Caller: ${config?.caller}.`, schema.description].filter(Boolean).join(' '),
+        },
+      };
+    },
+    transformObject: (document) => {
+      const object = jsonSchemaTransformObject(document);
+      // Requests are written out in place; only answers are named.
+      const schemas = 'components' in object ? (object.components?.schemas ?? {}) : {};
+      for (const name of Object.keys(schemas)) if (name.endsWith('Input')) delete schemas[name];
+      return object;
+    },
+  });
+  const wrong = { description: 'What is wrong, and what to do.', content: { 'application/problem+json': { schema: problem } } };
+  app.addHook('onRoute', (route) => {
+    if (!route.schema?.response || !route.url.startsWith('/v1/')) return;
+    route.schema = { ...route.schema, response: { ...(route.schema.response as object), '4xx': wrong, '5xx': wrong } };
+  });
+  await app.register(async (docs) => {
+    docs.addHook('onRoute', (route) => {
+      route.config = { ...route.config, caller: 'anyone' };
+    });
+    await docs.register(swaggerUi, { routePrefix: '/docs', staticCSP: true });
+  });
+};

@@ -1,0 +1,13 @@
+import { Migrator } from 'kysely/migration';
+import type { Reads } from './connection.ts';
+import * as shop from './migrations/0001-shop.ts';
+
+const migrations = { '0001-shop': shop };
+
+/** Brings the schema up to date. Safe to run by many processes at once: one migrates, the others wait and find it done. */
+export const migrate = async ({ db }: Reads): Promise<void> => {
+  const migrator = new Migrator({ db, provider: { getMigrations: async () => migrations } });
+  const { error, results } = await migrator.migrateToLatest();
+  const failed = results?.find(({ status }) => status === 'Error');
+  if (error) throw new Error(`migration ${failed?.migrationName ?? ''} failed`, { cause: error });
+};

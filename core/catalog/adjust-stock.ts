@@ -1,0 +1,40 @@
+import type { Ports } from '../ports.ts';
+import { type Caller, mustBeOperator } from '../shared/actor.ts';
+import { found } from '../shared/refusal.ts';
+import { changeStock, type StockAdjustment } from './product.ts';
+
+export interface AdjustStock {
+  readonly sku: string;
+  /** Pieces that came (positive) or went (negative); not 0. */
+  readonly delta: number;
+  readonly reason: string;
+}
+
+/** Puts stock on hand or takes it off, and keeps why. Never below zero: `insufficient_stock`. */
+export const adjustStock =
+  ({ transact, newId }: Pick<Ports, 'transact' | 'newId'>) =>
+  async ({ actor, once }: Caller, { sku: code, delta, reason }: AdjustStock): Promise<StockAdjustment> => {
+    mustBeOperator(actor);
+    return transact({ skus: [code], once }, (books) => {
+      const sku = changeStock(found(books.get('skus', code), 'sku'), delta);
+      books.put('skus', sku);
+      const adjustment: StockAdjustment = {
+        id: newId(),
+        sku: code,
+        delta,
+        stock: sku.stock,
+        reason,
+        by: actor.subject,
+        createdAt: books.now,
+      };
+      books.append('adjustments', adjustment);
+      books.append('events', {
+        id: newId(),
+        type: 'stock.adjusted',
+        subject: sku.productId,
+        data: { productId: sku.productId, sku: code, delta, stock: sku.stock },
+        occurredAt: books.now,
+      });
+      return adjustment;
+    });
+  };

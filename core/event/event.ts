@@ -1,0 +1,18 @@
+import type { Instant } from '../shared/time.ts';
+
+/** What happened, for others to react to; written in the commit that made it happen, delivered later and at least once. */
+export interface ShopEvent {
+  readonly id: string;
+  readonly type:
+    | 'customer.registered'
+    | 'product.created'
+    | 'product.changed'
+    | 'stock.adjusted'
+    | 'balance.charged'
+    | 'order.placed'
+    | 'order.paid';
+  /** Events of one subject (an order, a product, …) are delivered in the order of their commits. */
+  readonly subject: string;
+  readonly data: { readonly [field: string]: unknown };
+  readonly occurredAt: Instant;
+}

@@ -1,0 +1,81 @@
+import { emptyCart } from '../cart/cart.ts';
+import { take } from '../catalog/product.ts';
+import { payFromBalance } from '../payment/pay-order.ts';
+import type { Ports } from '../ports.ts';
+import { type Actor, type Caller, customerOf } from '../shared/actor.ts';
+import { won } from '../shared/money.ts';
+import { found, refuse } from '../shared/refusal.ts';
+import { type Item, type Order, type Quote, quote } from './order.ts';
+
+/** The items, or the caller's cart. */
+export type Basket = { readonly items: readonly Item[] } | { readonly fromCart: true };
+
+export type PlaceOrder = Basket & {
+  /** Places and pays in one commit: both or neither. */
+  readonly pay?: 'balance' | undefined;
+};
+
+const itemsOf = async (carts: Ports['carts'], actor: Actor, basket: Basket): Promise<readonly Item[]> =>
+  'items' in basket ? basket.items : ((await carts.find(customerOf(actor)))?.items ?? []);
+
+/** What it would cost now. Reserves nothing. */
+export const quoteOrder =
+  ({ transact, products, carts }: Pick<Ports, 'transact' | 'products' | 'carts'>) =>
+  async ({ actor, once }: Caller, basket: Basket): Promise<Quote> => {
+    const items = await itemsOf(carts, actor, basket);
+    const skus = new Map((await products.skus(items.map(({ sku }) => sku))).map((sku) => [sku.sku, sku]));
+    const decide = () => quote(items, (sku) => skus.get(sku));
+    return once ? transact({ once }, decide) : decide();
+  };
+
+/**
+ * Takes the stock of every line, or of none, at the server's prices, which the order keeps. Ordering from the cart empties
+ * it, and is refused with `cart_changed` when the cart is no longer what it was when the order was asked for.
+ */
+export const placeOrder =
+  ({ transact, lock, carts, newId, policy }: Pick<Ports, 'transact' | 'lock' | 'carts' | 'newId' | 'policy'>) =>
+  async ({ actor, once }: Caller, input: PlaceOrder): Promise<Order> => {
+    const customerId = customerOf(actor);
+    return lock(`order:create:${customerId}`, async () => {
+      const items = await itemsOf(carts, actor, input);
+      const scope = {
+        skus: items.map(({ sku }) => sku),
+        carts: 'fromCart' in input ? [customerId] : [],
+        accounts: input.pay ? [customerId] : [],
+        once,
+      };
+      return transact(scope, (books) => {
+        if ('fromCart' in input) {
+          const now = books.get('carts', customerId)?.items ?? [];
+          const same =
+            now.length === items.length &&
+            now.every((item, i) => item.sku === items[i]?.sku && item.quantity === items[i].quantity);
+          if (!same) refuse({ code: 'cart_changed' });
+          if (now.length > 0) books.put('carts', emptyCart(customerId));
+        }
+        const priced = quote(items, (sku) => books.get('skus', sku));
+        for (const { sku, quantity } of items) books.put('skus', take(found(books.get('skus', sku), 'sku'), quantity));
+        const order: Order = {
+          ...priced,
+          id: newId(),
+          customerId,
+          status: 'pending',
+          refundedTotal: won(0),
+          couponId: null,
+          payment: null,
+          createdAt: books.now,
+          expiresAt: books.now + policy.orderTtl,
+        };
+        books.append('events', {
+          id: newId(),
+          type: 'order.placed',
+          subject: order.id,
+          data: { orderId: order.id, customerId, total: order.total },
+          occurredAt: books.now,
+        });
+        const placed = input.pay ? payFromBalance(books, order, newId) : order;
+        books.create('orders', placed);
+        return placed;
+      });
+    });
+  };

@@ -1,0 +1,72 @@
+import { openAccount } from './balance/account.ts';
+import { chargeBalance } from './balance/charge-balance.ts';
+import { clearCart, putCartItem, readCart, removeCartItem } from './cart/change-cart.ts';
+import { adjustStock } from './catalog/adjust-stock.ts';
+import { changeProduct } from './catalog/change-product.ts';
+import { createProduct } from './catalog/create-product.ts';
+import type { ProductView } from './catalog/product.ts';
+import { admitCustomer } from './customer/admit-customer.ts';
+import { registerCustomer } from './customer/register-customer.ts';
+import { endSession, openSession, refreshSession } from './customer/sessions.ts';
+import type { OrderStatus } from './order/order.ts';
+import { placeOrder, quoteOrder } from './order/place-order.ts';
+import { payOrder } from './payment/pay-order.ts';
+import type { Ports, ProductFilter } from './ports.ts';
+import { type Actor, customerOf } from './shared/actor.ts';
+import type { PageRequest } from './shared/page.ts';
+import { found, refuse } from './shared/refusal.ts';
+
+/** Whose objects the actor may see: a customer its own, an operator all (null). */
+const ownerFor = (actor: Actor): string | null => (actor.role === 'operator' ? null : customerOf(actor));
+
+/** Every use case, by area: the one door to the core. */
+export const createShop = (ports: Ports) => ({
+  customers: {
+    register: registerCustomer(ports),
+    admit: admitCustomer(ports),
+    openSession: openSession(ports),
+    refreshSession: refreshSession(ports),
+    endSession: endSession(ports),
+    me: async (actor: Actor) => found(await ports.customers.find(customerOf(actor)), 'customer'),
+  },
+  catalog: {
+    create: createProduct(ports),
+    change: changeProduct(ports),
+    adjustStock: adjustStock(ports),
+    /** Stock exact at the time of asking. A hidden product exists for operators only. */
+    find: async (actor: Actor, id: string): Promise<ProductView> => {
+      const product = found(await ports.products.find(id), 'product');
+      const hidden = product.status === 'hidden' && actor.role !== 'operator';
+      return hidden ? refuse({ code: 'not_found', what: 'product' }) : product;
+    },
+    page: (actor: Actor, filter: ProductFilter, page: PageRequest) =>
+      ports.products.page(actor.role === 'operator' ? filter : { ...filter, status: 'on_sale' }, page),
+  },
+  balance: {
+    charge: chargeBalance(ports),
+    read: async (actor: Actor) => {
+      const customerId = customerOf(actor);
+      return ((await ports.accounts.find(customerId)) ?? openAccount(customerId)).balance;
+    },
+    entries: (actor: Actor, page: PageRequest) => ports.accounts.entries(customerOf(actor), page),
+  },
+  cart: {
+    read: readCart(ports),
+    putItem: putCartItem(ports),
+    removeItem: removeCartItem(ports),
+    clear: clearCart(ports),
+  },
+  orders: {
+    quote: quoteOrder(ports),
+    place: placeOrder(ports),
+    find: async (actor: Actor, id: string) => found(await ports.orders.find(id, ownerFor(actor)), 'order'),
+    page: (actor: Actor, filter: { readonly status?: OrderStatus | undefined }, page: PageRequest) =>
+      ports.orders.page(ownerFor(actor), filter, page),
+  },
+  payments: {
+    pay: payOrder(ports),
+    find: async (actor: Actor, id: string) => found(await ports.orders.payment(id, ownerFor(actor)), 'payment'),
+  },
+});
+
+export type Shop = ReturnType<typeof createShop>;
