@@ -119,3 +119,9 @@ export const compose = async (config: Config, logger: Logger): Promise<Service> 
     },
   };
 };
+
+/** Brings a database up to date without starting a service on it. */
+export const migrateDatabase = async (databaseUrl: string): Promise<void> => {
+  const reads = connectReads(databaseUrl, 1);
+  await migrate(reads).finally(reads.close);
+};

@@ -1,4 +1,3 @@
-import { newUuid } from '../adapters/system/system.ts';
 import type { Caller } from '../core/shared/actor.ts';
 import type { Shop } from '../core/shop.ts';
 
@@ -26,7 +25,7 @@ export const seedDemoShop = async (shop: Shop): Promise<void> => {
   const { items } = await shop.catalog.page(operator.actor, { sort: 'newest' }, { limit: 1 });
   if (items.length > 0) return;
   for (const product of products) {
-    const once = { subject: 'demo', operation: 'seed', key: product.name, fingerprint: '', requestId: newUuid() };
+    const once = { subject: 'demo', operation: 'seed', key: product.name, fingerprint: '', requestId: 'seed' };
     await shop.catalog.create({ ...operator, once }, { ...product, status: 'on_sale' });
   }
 };

@@ -248,6 +248,7 @@ describe.skipIf(!probe)('redis in trouble', () => {
   test('not allowed to subscribe: waiters look for themselves, and are woken as soon as it is allowed', async () => {
     const { url } = await start();
     const world = await pair(url, { lease: NEVER, deadline: NEVER, poll: 20 });
+    const patient = redisLock(world.theirs, { lease: NEVER, deadline: NEVER, poll: NEVER });
     const admin = world.mine.commands;
     await admin.acl('SETUSER', 'default', '-subscribe');
     await admin.call('CLIENT', 'KILL', 'TYPE', 'pubsub');
@@ -260,7 +261,6 @@ describe.skipIf(!probe)('redis in trouble', () => {
     expect(await waiter).toBe('found it free');
 
     await admin.acl('SETUSER', 'default', '+subscribe');
-    const patient = redisLock(world.theirs, { lease: NEVER, deadline: NEVER, poll: NEVER });
     const second = await hold(world.lock, 'hears');
     const listener = patient('hears', async () => 'woken');
     await waiting(world, 'hears');
