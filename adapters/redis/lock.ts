@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import type { Result } from 'ioredis';
+import type { Redis, Result } from 'ioredis';
 import type { Lock } from '../../core/ports.ts';
 import { DomainError, refuse } from '../../core/shared/refusal.ts';
 import { RedisAway, type RedisConnection } from './connection.ts';
@@ -106,8 +106,9 @@ export const redisLock = (
   const leave = async (name: string, token: string): Promise<void> => {
     wakes.delete(name);
     const lock = key(name);
+    const release = (redis: Redis) => redis.releaseLock(lock, `${lock}:waiting`, token, channel, name);
     try {
-      const woken = await commands.releaseLock(lock, `${lock}:waiting`, token, channel, name);
+      const woken = await (connection.ready() ? connection.ask(release) : release(commands));
       // Let the others go first: the next of this process would be faster every time, and they would starve.
       if (woken) await pause(1 + 3 * Math.random());
     } catch (error) {

@@ -53,16 +53,21 @@ describe.skipIf(!url)('redis', () => {
     expect(await waiter).toBe('woken');
   });
 
-  test('waiters of one process take turns with those of another', async () => {
+  test('one process, however many wait there, does not starve another', async () => {
     const world = await pair(url as string, { poll: NEVER, deadline: NEVER });
-    const first = await hold(world.lock, 'fair');
-    const order: string[] = [];
-    const here = Array.from({ length: 200 }, () => world.lock('fair', async () => void order.push('here')));
-    const there = world.other('fair', async () => void order.push('there'));
-    await waiting(world, 'fair');
-    await first.end();
-    await Promise.all([...here, there]);
-    expect(order.indexOf('there')).toBeLessThan(100);
+    const turnsBefore: number[] = [];
+    // Luck alone lets the other in early now and then, but not every time.
+    for (const name of ['fair 0', 'fair 1', 'fair 2', 'fair 3', 'fair 4', 'fair 5', 'fair 6', 'fair 7']) {
+      const first = await hold(world.lock, name);
+      const order: string[] = [];
+      const here = Array.from({ length: 200 }, () => world.lock(name, async () => void order.push('here')));
+      const there = world.other(name, async () => void order.push('there'));
+      await waiting(world, name);
+      await first.end();
+      await Promise.all([...here, there]);
+      turnsBefore.push(order.indexOf('there'));
+    }
+    expect(Math.max(...turnsBefore)).toBeLessThan(15);
   });
 
   test('a lost wake-up delays a waiter, no more', async () => {

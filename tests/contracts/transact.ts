@@ -285,7 +285,14 @@ export const transactChecks: Checks = {
   async 'a new record is there for everybody once its command is resolved'(world) {
     await atOnce(pairOf(world), 20, async (handle) => {
       const order = newOrder();
-      const session = { id: newUuid(), customerId: order.customerId, generation: 1, ended: false, issuedAt: 1_000, expiresAt: 2_000 };
+      const session = {
+        id: newUuid(),
+        customerId: order.customerId,
+        generation: 1,
+        ended: false,
+        issuedAt: 1_000,
+        expiresAt: 2_000,
+      };
       await handle({}, (books) => {
         books.create('customers', { id: order.customerId, email: null, name: '', createdAt: 0 });
         books.create('orders', order);
@@ -315,9 +322,9 @@ export const transactChecks: Checks = {
     await given(transact, 'orders', order);
     for (const handle of [transact, other]) {
       await expect(given(handle, 'orders', newOrder({ id: order.id }))).rejects.toThrow();
-      await expect(
-        handle({ orders: [order.id] }, (books) => books.create('orders', newOrder({ id: order.id }))),
-      ).rejects.toThrow(/not new/);
+      await expect(handle({ orders: [order.id] }, (books) => books.create('orders', newOrder({ id: order.id })))).rejects.toThrow(
+        /not new/,
+      );
     }
     expect(await reads.orders.find(order.id, null)).toEqual(order);
   },
@@ -405,7 +412,7 @@ export const transactChecks: Checks = {
   },
 
   async 'a key belongs to its subject and its operation'(world) {
-    const once = newOnce({ subject: 'a,"b"\\ {c}', key: "k'\n\"{},\\NULL" });
+    const once = newOnce({ subject: 'a,"b"\\ {c}', key: 'k\'\n"{},\\NULL' });
     const others = [
       once,
       { ...once, subject: 'NULL' },
@@ -622,7 +629,9 @@ export const transactChecks: Checks = {
       by: text,
       createdAt: 1_700_000_000_000 + i,
     }));
-    const events = awkwardTexts.map((text) => newEvent({ subject: text, data: { [text]: text, list: [text, null, BIG, { text }] } }));
+    const events = awkwardTexts.map((text) =>
+      newEvent({ subject: text, data: { [text]: text, list: [text, null, BIG, { text }] } }),
+    );
     await transact({}, (books) => {
       for (const transfer of transfers) books.append('transfers', transfer);
       for (const adjustment of adjustments) books.append('adjustments', adjustment);
