@@ -4,10 +4,14 @@ import type { FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
 import { createMetrics } from '../adapters/http/metrics.ts';
 import { createServer } from '../adapters/http/server.ts';
+import { memoryClaimQueue } from '../adapters/memory/claim-queue.ts';
+import { memoryGate } from '../adapters/memory/gate.ts';
 import { memoryLock } from '../adapters/memory/lock.ts';
 import { postgresAccounts } from '../adapters/postgres/accounts.ts';
 import { postgresCarts } from '../adapters/postgres/carts.ts';
+import { postgresClaimLog } from '../adapters/postgres/claim-log.ts';
 import { connectReads } from '../adapters/postgres/connection.ts';
+import { postgresCoupons } from '../adapters/postgres/coupons.ts';
 import { postgresCustomers } from '../adapters/postgres/customers.ts';
 import { startEmbeddedPostgres } from '../adapters/postgres/embedded.ts';
 import { purge, sharedSecret } from '../adapters/postgres/housekeeping.ts';
@@ -15,9 +19,11 @@ import { migrate } from '../adapters/postgres/migrate.ts';
 import { postgresOrders } from '../adapters/postgres/orders.ts';
 import { postgresProducts } from '../adapters/postgres/products.ts';
 import { postgresTransact } from '../adapters/postgres/transact.ts';
+import { redisClaimQueue } from '../adapters/redis/claim-queue.ts';
 import { connectRedis } from '../adapters/redis/connection.ts';
+import { redisGate } from '../adapters/redis/gate.ts';
 import { redisLock } from '../adapters/redis/lock.ts';
-import { argon2Passwords, calendar, newUuid } from '../adapters/system/system.ts';
+import { argon2Passwords, calendar, claimId, newUuid, systemClock } from '../adapters/system/system.ts';
 import type { Policy } from '../core/ports.ts';
 import { won } from '../core/shared/money.ts';
 import { hours } from '../core/shared/time.ts';
@@ -31,6 +37,7 @@ export interface Service {
   readonly shop: Shop;
   readonly app: FastifyInstance;
   readonly operatorApiKey: string | null;
+  readonly databaseUrl: string;
   /** Resolves when the embedded Postgres is gone without having been told to; never without one. */
   readonly broken: Promise<void>;
   /** /readyz says no from now on. */
@@ -67,8 +74,20 @@ export const compose = async (config: Config, logger: Logger): Promise<Service> 
   const { transact, stats, close: closeLane } = postgresTransact(databaseUrl);
   const redis = config.REDIS_URL ? connectRedis(config.REDIS_URL, logger) : null;
 
+  const coupons = postgresCoupons(reads);
+  const { holders: load, issuedCount, holdersAmong: issuedTo } = coupons;
+  const redisDoor = redis && redisGate(redis, { load, issuedCount, issuedTo });
+  const claimQueue = redis ? redisClaimQueue(redis, logger) : memoryClaimQueue({ log: logger });
+  const claimLog = postgresClaimLog(reads, logger);
+
   const shop = createShop({
     transact,
+    coupons,
+    gate: redisDoor ?? memoryGate({ load, now: systemClock }),
+    claimLog,
+    claimQueue,
+    claimId,
+    now: systemClock,
     lock: redis ? redisLock(redis) : memoryLock(),
     passwords: argon2Passwords(),
     customers: postgresCustomers(reads),
@@ -86,6 +105,7 @@ export const compose = async (config: Config, logger: Logger): Promise<Service> 
     auth: { issuer: config.JWT_ISSUER, audience: config.JWT_AUDIENCE, keys, operatorApiKey },
     logger,
     newId: newUuid,
+    now: systemClock,
     rateLimit: config.RATE_LIMIT,
     metrics: createMetrics(stats),
     api: config.ROLE !== 'worker',
@@ -100,18 +120,23 @@ export const compose = async (config: Config, logger: Logger): Promise<Service> 
     purge(reads).catch((error: unknown) => logger.warn({ err: error }, 'purge failed; it runs again in an hour'));
   }, PURGE_EVERY);
   if (config.ROLE === 'api') clearInterval(purging);
+  // The embedded default's queue is in this process, so this process works on it.
+  const working = config.ROLE !== 'api' || !redis ? shop.coupons.work() : null;
 
   let left = false;
   return {
     shop,
     app,
     operatorApiKey,
+    databaseUrl,
     broken: embedded ? embedded.ended.then(() => (left ? new Promise<never>(() => {}) : undefined)) : new Promise(() => {}),
     closing,
     close: async () => {
       left = true;
       clearInterval(purging);
       await app.close();
+      await working?.stop();
+      await Promise.all([redisDoor?.close(), claimQueue.close(), claimLog.flush()]);
       await closeLane();
       await redis?.close();
       await reads.close();

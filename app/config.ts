@@ -49,8 +49,8 @@ const variables = {
   ORDER_TTL_SECONDS: { allowed: 'seconds, 1 to 604800', schema: whole(1, 604_800), default: '600' },
   SESSION_TTL_DAYS: { allowed: 'days, 1 to 365', schema: whole(1, 365), default: '30' },
   SHUTDOWN_DELAY_SECONDS: {
-    allowed: 'seconds between /readyz saying no and the last request, 0 to 60',
-    schema: whole(0, 60),
+    allowed: 'seconds between /readyz saying no and the last request, 0 to 20',
+    schema: whole(0, 20),
     default: '0',
   },
 } as const;

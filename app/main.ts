@@ -2,13 +2,8 @@ import closeWithGrace from 'close-with-grace';
 import { pino } from 'pino';
 import { compose } from './compose.ts';
 import { environment, readConfig } from './config.ts';
+import { giveUp } from './give-up.ts';
 import { seedDemoShop } from './seed.ts';
-
-/** One sentence on stderr, then out: what stops a start is for people to read. */
-const giveUp = (error: unknown): never => {
-  process.stderr.write(`firstcome cannot start: ${error instanceof Error ? error.message : String(error)}\n`);
-  process.exit(1);
-};
 
 const start = async () => {
   const config = readConfig(environment());
@@ -20,7 +15,7 @@ const start = async () => {
   const embedded = config.DATABASE_URL === undefined;
   if (embedded) await seedDemoShop(service.shop);
 
-  closeWithGrace({ delay: 30_000, logger: false }, async ({ err }) => {
+  closeWithGrace({ delay: 30_000 + config.SHUTDOWN_DELAY_SECONDS * 1_000, logger: false }, async ({ err }) => {
     if (err) logger.fatal({ err }, 'closing after a fault');
     service.closing();
     // Those who send requests here learn from /readyz to send them elsewhere.

@@ -1,4 +1,5 @@
 import type { Caller } from '../core/shared/actor.ts';
+import { hours } from '../core/shared/time.ts';
 import type { Shop } from '../core/shop.ts';
 
 const products = [
@@ -19,7 +20,7 @@ const products = [
   { name: 'Limited sneaker', category: 'shoes', variants: [{ sku: 'SNEAKER-270', name: '270 mm', price: 189_000, stock: 10 }] },
 ] as const;
 
-/** Fills an empty shop with a few products; leaves any other alone. */
+/** Fills an empty shop with a few products and a campaign that is open; leaves any other alone. */
 export const seedDemoShop = async (shop: Shop): Promise<void> => {
   const operator: Caller = { actor: { subject: 'demo', role: 'operator' } };
   const { items } = await shop.catalog.page(operator.actor, { sort: 'newest' }, { limit: 1 });
@@ -28,4 +29,15 @@ export const seedDemoShop = async (shop: Shop): Promise<void> => {
     const once = { subject: 'demo', operation: 'seed', key: product.name, fingerprint: '', requestId: 'seed' };
     await shop.catalog.create({ ...operator, once }, { ...product, status: 'on_sale' });
   }
+  const opensAt = Date.now();
+  await shop.campaigns.create(operator, {
+    name: 'Opening: 10 % for the first hundred',
+    discount: { kind: 'percent', percent: 10 },
+    minOrder: 3_000,
+    maxDiscount: 10_000,
+    quantity: 100,
+    opensAt,
+    closesAt: opensAt + hours(24 * 30),
+    validDays: 30,
+  });
 };

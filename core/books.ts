@@ -1,6 +1,9 @@
 import type { Account, Transfer } from './balance/account.ts';
 import type { Cart } from './cart/cart.ts';
 import type { Product, Sku, StockAdjustment } from './catalog/product.ts';
+import type { Campaign } from './coupon/campaign.ts';
+import type { Claim } from './coupon/claim.ts';
+import type { Coupon } from './coupon/coupon.ts';
 import type { Customer, Login, Session } from './customer/customer.ts';
 import type { ShopEvent } from './event/event.ts';
 import type { Order } from './order/order.ts';
@@ -14,6 +17,9 @@ export interface Records {
   logins: Login;
   sessions: Session;
   carts: Cart;
+  campaigns: Campaign;
+  claims: Claim;
+  coupons: Coupon;
   orders: Order;
   accounts: Account;
   products: Product;
@@ -30,6 +36,9 @@ export const keyOf: { readonly [K in Kind]: (record: Records[K]) => string } = {
   logins: (login) => login.email,
   sessions: (session) => session.id,
   carts: (cart) => cart.customerId,
+  campaigns: (campaign) => campaign.id,
+  claims: (claim) => claim.id,
+  coupons: (coupon) => coupon.id,
   orders: (order) => order.id,
   accounts: (account) => account.customerId,
   products: (product) => product.id,

@@ -2,6 +2,9 @@ import type { Account, BalanceEntry, ChargePolicy } from './balance/account.ts';
 import type { Transact } from './books.ts';
 import type { Cart } from './cart/cart.ts';
 import type { ProductStatus, ProductView, Sku } from './catalog/product.ts';
+import type { Campaign } from './coupon/campaign.ts';
+import type { Claim, ClaimRefusal, QueuedClaim } from './coupon/claim.ts';
+import type { Coupon, CouponStatus } from './coupon/coupon.ts';
 import type { Customer, Login, Session } from './customer/customer.ts';
 import type { Order, OrderStatus } from './order/order.ts';
 import type { Payment } from './payment/payment.ts';
@@ -64,6 +67,66 @@ export interface Orders {
   payment(id: string, owner: string | null): Promise<Payment | null>;
 }
 
+/** Campaigns, coupons and the records of claims. */
+export interface Coupons {
+  campaign(id: string): Promise<Campaign | null>;
+  /** Newest first. */
+  campaigns(page: PageRequest): Promise<Page<Campaign>>;
+  /** Those who were first, in rank order. */
+  ranking(campaignId: string, limit: number): Promise<readonly RankedClaim[]>;
+  /** A customer's coupons, newest first. `now` tells expired ones. */
+  held(
+    customerId: string,
+    filter: { readonly status?: CouponStatus | undefined; readonly now: Instant },
+    page: PageRequest,
+  ): Promise<Page<Coupon>>;
+  /** A decided claim, with its coupon when it was issued. */
+  claim(id: string, owner: string): Promise<{ readonly claim: Claim; readonly coupon: Coupon | null } | null>;
+}
+
+export interface RankedClaim {
+  readonly rank: number;
+  readonly name: string;
+  readonly issuedAt: Instant;
+}
+
+/**
+ * Stands before a campaign and thins the crowd; Postgres decides. It says no only to what can never change any more, so a
+ * gate that lost its memory, or is away, lets more through and is never wrong.
+ */
+export interface Gate {
+  /**
+   * One step for the duplicate check, the stock, the sequence and a dated reservation. `refused` is final.
+   * `sequence` rises with each reservation of a campaign; null when the claim passes without one.
+   */
+  admit(
+    campaignId: string,
+    customerId: string,
+  ): Promise<{ readonly refused: 'sold_out' | 'already_claimed' } | { readonly sequence: number | null }>;
+  /** What the decision was: `issued` makes the reservation final, `returned` gives it back. Never throws, nobody waits for it. */
+  settle(campaignId: string, customerId: string, outcome: 'issued' | 'returned'): void;
+}
+
+/** Keeps the record of refused claims; written soon after the answer, in batches, so that saying no costs nothing. */
+export interface ClaimLog {
+  refused(claim: QueuedClaim & { readonly reason: ClaimRefusal; readonly at: Instant }): void;
+}
+
+/** Claims that wait for their decision, in the order in which they came, a queue for each campaign. */
+export interface ClaimQueue {
+  /** Puts a claim at the end; one that waits already keeps its place. Gives its position, 1 = next. */
+  add(claim: QueuedClaim): Promise<number>;
+  /** Null when it does not wait (any more): it was decided, never came, or the queue was lost. A position never grows. */
+  find(id: string): Promise<(QueuedClaim & { readonly position: number }) | null>;
+  /** How many wait. */
+  size(campaignId: string): Promise<number>;
+  /**
+   * Hands out what waits, in order and in batches, until stopped. A claim leaves the queue when `decide` fulfils for it; when
+   * it rejects, or the process dies, it is handed out again, to whoever works; after 10 times it is parked.
+   */
+  work(decide: (claim: QueuedClaim) => Promise<void>): { stop(): Promise<void> };
+}
+
 export interface Policy {
   readonly charge: ChargePolicy;
   /** Milliseconds until an unpaid order expires. */
@@ -82,6 +145,14 @@ export interface Ports {
   readonly accounts: Accounts;
   readonly carts: Carts;
   readonly orders: Orders;
+  readonly coupons: Coupons;
+  readonly gate: Gate;
+  readonly claimLog: ClaimLog;
+  readonly claimQueue: ClaimQueue;
+  /** The one claim of a customer on a campaign: always the same UUID for the same two. */
+  readonly claimId: (campaignId: string, customerId: string) => string;
+  /** The process's clock, for what decides nothing; a decision uses `books.now`. */
+  readonly now: () => Instant;
   /** A new UUID, version 7: later ones sort after earlier ones. */
   readonly newId: () => string;
   /** The calendar day in the shop's time zone. */

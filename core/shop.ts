@@ -5,6 +5,10 @@ import { adjustStock } from './catalog/adjust-stock.ts';
 import { changeProduct } from './catalog/change-product.ts';
 import { createProduct } from './catalog/create-product.ts';
 import type { ProductView } from './catalog/product.ts';
+import type { Campaign } from './coupon/campaign.ts';
+import { claimCoupons } from './coupon/claim-coupon.ts';
+import type { CouponStatus } from './coupon/coupon.ts';
+import { closeCampaign, createCampaign } from './coupon/run-campaign.ts';
 import { admitCustomer } from './customer/admit-customer.ts';
 import { registerCustomer } from './customer/register-customer.ts';
 import { endSession, openSession, refreshSession } from './customer/sessions.ts';
@@ -18,6 +22,12 @@ import { found, refuse } from './shared/refusal.ts';
 
 /** Whose objects the actor may see: a customer its own, an operator all (null). */
 const ownerFor = (actor: Actor): string | null => (actor.role === 'operator' ? null : customerOf(actor));
+
+/** A campaign and how many claims wait for it. A queue that is away counts as empty: the campaign can be read without it. */
+const withQueue = async ({ claimQueue }: Ports, campaign: Campaign) => ({
+  campaign,
+  queued: await claimQueue.size(campaign.id).catch(() => 0),
+});
 
 /** Every use case, by area: the one door to the core. */
 export const createShop = (ports: Ports) => ({
@@ -55,6 +65,24 @@ export const createShop = (ports: Ports) => ({
     putItem: putCartItem(ports),
     removeItem: removeCartItem(ports),
     clear: clearCart(ports),
+  },
+  campaigns: {
+    create: createCampaign(ports),
+    close: closeCampaign(ports),
+    find: async (id: string) => withQueue(ports, found(await ports.coupons.campaign(id), 'campaign')),
+    page: async (page: PageRequest) => {
+      const { items, nextCursor } = await ports.coupons.campaigns(page);
+      return { items: await Promise.all(items.map((campaign) => withQueue(ports, campaign))), nextCursor };
+    },
+    ranking: async (id: string, limit: number) => {
+      const campaign = found(await ports.coupons.campaign(id), 'campaign');
+      return { campaign, ranking: await ports.coupons.ranking(id, limit) };
+    },
+  },
+  coupons: {
+    ...claimCoupons(ports),
+    held: (actor: Actor, { status }: { readonly status?: CouponStatus | undefined }, page: PageRequest) =>
+      ports.coupons.held(customerOf(actor), { status, now: ports.now() }, page),
   },
   orders: {
     quote: quoteOrder(ports),

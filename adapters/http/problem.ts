@@ -16,6 +16,8 @@ const thing = {
   order: 'order',
   payment: 'payment',
   cart_item: 'item in the cart',
+  campaign: 'campaign',
+  claim: 'claim; if you made it asynchronously and its queue was lost, make it again',
 };
 
 /** What each refusal says to a client. A new refusal does not compile without its status. */
@@ -60,6 +62,18 @@ const refusals: { readonly [C in Refusal['code']]: (refusal: Refused<C>) => Said
   }),
   no_items: () => ({ status: 409, title: 'Nothing to order', detail: 'Put something into the cart, or name items.' }),
   invalid_quantity: ({ sku, max }) => ({ status: 400, title: 'Quantity not allowed', detail: `Order 1 to ${max} of ${sku}.` }),
+  too_many_items: ({ max }) => ({ status: 400, title: 'Too many items', detail: `Order at most ${max} different SKUs at once.` }),
+  invalid_price: ({ sku }) => ({
+    status: 400,
+    title: 'Price not allowed',
+    detail: `Give ${sku} a price of at least 1 whole won.`,
+  }),
+  invalid_delta: ({ max }) => ({
+    status: 400,
+    title: 'Change not allowed',
+    detail: `Change by 1 to ${max} whole pieces, up or down.`,
+  }),
+  no_variants: () => ({ status: 400, title: 'No variants', detail: 'Give the product at least one variant.' }),
   cart_full: ({ max }) => ({
     status: 409,
     title: 'Cart full',
@@ -76,6 +90,19 @@ const refusals: { readonly [C in Refusal['code']]: (refusal: Refused<C>) => Said
     detail: `Only a pending order can be paid; this one is ${status}.`,
   }),
   order_expired: () => ({ status: 409, title: 'Order expired', detail: 'Place the order again; its time to pay is over.' }),
+  invalid_campaign: ({ reason }) => ({
+    status: 400,
+    title: 'Campaign not possible',
+    detail: reason === 'window' ? 'Let it close after it opens.' : 'Give a percent from 1 to 99, or an amount of at least 1 won.',
+  }),
+  not_open: ({ opensAt }) => ({ status: 409, title: 'Not open yet', detail: `Come back at ${new Date(opensAt).toISOString()}.` }),
+  closed: () => ({ status: 409, title: 'Closed', detail: 'Look for another campaign; this one is over.' }),
+  sold_out: () => ({ status: 409, title: 'Sold out', detail: 'Look for another campaign; all coupons of this one are gone.' }),
+  already_claimed: () => ({
+    status: 409,
+    title: 'Already claimed',
+    detail: 'Use the coupon that you have: see GET /v1/coupons.',
+  }),
   busy: () => ({
     status: 409,
     title: 'Busy with the same',
@@ -176,6 +203,19 @@ const send = (
   return reply.code(status).type('application/problem+json').serializer(JSON.stringify).send(body);
 };
 
+const WARN_EVERY = 5_000;
+let warnedAt = Number.NEGATIVE_INFINITY;
+let unsaid = 0;
+
+/** One line in five seconds: an outage must not drown the log that explains it. */
+const warnUnavailable = (request: FastifyRequest, { message, cause }: Unavailable) => {
+  unsaid++;
+  if (performance.now() - warnedAt < WARN_EVERY) return;
+  request.log.warn({ reason: message, cause: (cause as Error | undefined)?.message, times: unsaid }, 'unavailable');
+  warnedAt = performance.now();
+  unsaid = 0;
+};
+
 const fault = (code: keyof typeof faults): Said => faults[code] as Said;
 
 /** Every error as RFC 9457 problem+json. What a rule did not say is logged and told without its innards. */
@@ -189,7 +229,7 @@ export const problemHandler = (error: FastifyError | Error, request: FastifyRequ
     return send(request, reply, String(error.code), fault(error.code), { retryAfter: error.retryAfter, errors: error.errors });
   }
   if (error instanceof Unavailable) {
-    request.log.warn({ err: error }, 'unavailable');
+    warnUnavailable(request, error);
     const code = error.outcome === 'unknown' ? 'outcome_unknown' : 'unavailable';
     return send(request, reply, code, fault(code));
   }

@@ -15,6 +15,8 @@ export const text = (max: number) =>
 export const wonIn = z.int().min(1).max(1_000_000_000_000).meta({ description: 'Whole won (KRW).' });
 export const won = z.int().meta({ description: 'Whole won (KRW).' });
 export const instant = z.iso.datetime().meta({ description: 'RFC 3339, UTC.' });
+/** A moment that a client sends; with any offset. */
+export const instantIn = z.iso.datetime({ offset: true }).meta({ description: 'RFC 3339.' });
 export const id = z.uuid();
 export const sku = z
   .string()
@@ -25,7 +27,7 @@ export const orderQuantity = z.int().min(1).max(10);
 export const idParams = z.strictObject({ id });
 export const skuParams = z.strictObject({ sku });
 
-const limit = z
+export const limit = z
   .any()
   .transform((value, context) => {
     if (typeof value === 'string' && /^[1-9]\d{0,2}$/.test(value) && Number(value) <= 100) return Number(value);

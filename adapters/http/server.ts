@@ -3,11 +3,13 @@ import rateLimit from '@fastify/rate-limit';
 import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController, type RouteOptions } from 'fastify';
 import { serializerCompiler, validatorCompiler } from 'fastify-type-provider-zod';
 
+import type { Instant } from '../../core/shared/time.ts';
 import type { Shop } from '../../core/shop.ts';
 import { type AuthConfig, createAuth } from './auth.ts';
 import { balanceRoutes } from './balance.ts';
 import { cartRoutes } from './cart.ts';
 import { catalogRoutes } from './catalog.ts';
+import { couponRoutes } from './coupons.ts';
 import { customerRoutes } from './customers.ts';
 import { idempotency } from './idempotency.ts';
 import { parseJson } from './json.ts';
@@ -21,6 +23,7 @@ export interface HttpOptions {
   readonly auth: AuthConfig;
   readonly logger: FastifyBaseLogger;
   readonly newId: () => string;
+  readonly now: () => Instant;
   /** Requests a second for each subject (or address, without a token); 0 = no limit. */
   readonly rateLimit: number;
   /** Servers that do not answer now: those it cannot work without, and those it only works worse without. */
@@ -115,6 +118,7 @@ export const createServer = async (options: HttpOptions): Promise<{ app: Fastify
     await app.register(catalogRoutes(shop));
     await app.register(balanceRoutes(shop));
     await app.register(cartRoutes(shop));
+    await app.register(couponRoutes(shop, options.now, () => leaving));
     await app.register(orderRoutes(shop));
   }
 

@@ -1,9 +1,11 @@
 import { accountName, type BalanceEntry, entryOf, type Transfer } from '../../core/balance/account.ts';
 import { emptyShelves, ONCE_HOURS, onceKey, openBatch, type Remembered, type Transact } from '../../core/books.ts';
 import { type ProductView, type StockAdjustment, viewOf } from '../../core/catalog/product.ts';
+import { decided, refusedClaim } from '../../core/coupon/claim.ts';
+import { couponStatus } from '../../core/coupon/coupon.ts';
 import type { ShopEvent } from '../../core/event/event.ts';
 import type { Order } from '../../core/order/order.ts';
-import type { Accounts, Carts, Customers, Orders, ProductFilter, Products } from '../../core/ports.ts';
+import type { Accounts, Carts, ClaimLog, Coupons, Customers, Orders, ProductFilter, Products } from '../../core/ports.ts';
 import { keyOfCursor, type Page, pageOf } from '../../core/shared/page.ts';
 import { hours, type Instant } from '../../core/shared/time.ts';
 
@@ -14,6 +16,10 @@ export interface MemoryStore {
   readonly accounts: Accounts;
   readonly carts: Carts;
   readonly orders: Orders;
+  readonly coupons: Coupons;
+  readonly claimLog: ClaimLog;
+  /** What a gate has to know of a campaign: how many there are, and who has one. */
+  readonly holders: (campaignId: string) => Promise<{ readonly quantity: number; readonly customers: readonly string[] } | null>;
   /** What was only ever added, for tests to look at. */
   readonly facts: { readonly transfers: Transfer[]; readonly adjustments: StockAdjustment[]; readonly events: ShopEvent[] };
 }
@@ -87,9 +93,48 @@ export const memoryStore = ({ now }: { readonly now: () => Instant }): MemorySto
     return pageOf(rows, limit, ({ id }) => [id]);
   };
 
+  const couponsOf = (campaignId: string) => [...records.coupons.values()].filter((coupon) => coupon.campaignId === campaignId);
+
   return {
     transact,
     facts,
+    coupons: {
+      campaign: async (id) => records.campaigns.get(id) ?? null,
+      campaigns: async ({ limit, cursor }) => newestFirst(records.campaigns.values(), limit, cursor),
+      ranking: async (campaignId, limit) =>
+        couponsOf(campaignId)
+          .flatMap(({ rank, customerId, issuedAt }) => {
+            const customer = records.customers.get(customerId);
+            return customer ? [{ rank, name: customer.name, issuedAt }] : [];
+          })
+          .sort((a, b) => a.rank - b.rank)
+          .slice(0, limit),
+      held: async (customerId, { status, now: at }, { limit, cursor }) => {
+        const own = [...records.coupons.values()].filter(
+          (coupon) => coupon.customerId === customerId && (status === undefined || couponStatus(coupon, at) === status),
+        );
+        return newestFirst(own, limit, cursor);
+      },
+      claim: async (id, owner) => {
+        const claim = records.claims.get(id);
+        if (claim?.customerId !== owner) return null;
+        return { claim, coupon: claim.couponId === null ? null : (records.coupons.get(claim.couponId) ?? null) };
+      },
+    },
+    claimLog: {
+      refused: ({ reason, at, ...claim }) => {
+        const known = records.claims.get(claim.id);
+        const record = decided(claim, known, at);
+        const counted = known?.decision === 'issued' ? { ...known, attempts: record.attempts } : refusedClaim(record, reason);
+        records.claims.set(claim.id, counted);
+      },
+    },
+    holders: async (campaignId) => {
+      const campaign = records.campaigns.get(campaignId);
+      return campaign
+        ? { quantity: campaign.quantity, customers: couponsOf(campaignId).map(({ customerId }) => customerId) }
+        : null;
+    },
     customers: {
       find: async (id) => records.customers.get(id) ?? null,
       login: async (email) => records.logins.get(email) ?? null,
@@ -100,7 +145,7 @@ export const memoryStore = ({ now }: { readonly now: () => Instant }): MemorySto
       skus: async (codes) => codes.flatMap((code) => records.skus.get(code) ?? []),
       page: async ({ category, search, sort, status }, { limit, cursor }) => {
         const { key, shape, descending } = productOrder[sort];
-        const after = keyOfCursor(cursor, shape) as ProductKey | null;
+        const after = keyOfCursor(cursor, shape, sort) as ProductKey | null;
         const rows = [...records.products.values()]
           .filter((product) => category === undefined || product.category === category)
           .filter((product) => status === undefined || product.status === status)
@@ -109,7 +154,7 @@ export const memoryStore = ({ now }: { readonly now: () => Instant }): MemorySto
           .sort((a, b) => (descending ? compare(key(b.id), key(a.id)) : compare(key(a.id), key(b.id))))
           .slice(0, limit + 1)
           .map(({ id }) => view(id) as ProductView);
-        return pageOf(rows, limit, ({ id }) => key(id));
+        return pageOf(rows, limit, ({ id }) => key(id), sort);
       },
     },
     accounts: {

@@ -1,8 +1,9 @@
 import { Migrator } from 'kysely/migration';
 import type { Reads } from './connection.ts';
 import * as shop from './migrations/0001-shop.ts';
+import * as coupons from './migrations/0002-coupons.ts';
 
-const migrations = { '0001-shop': shop };
+const migrations = { '0001-shop': shop, '0002-coupons': coupons };
 
 /** Brings the schema up to date. Safe to run by many processes at once: one migrates, the others wait and find it done. */
 export const migrate = async ({ db }: Reads): Promise<void> => {

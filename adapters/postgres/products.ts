@@ -66,7 +66,7 @@ export const postgresProducts = ({ db }: Reads): Products => {
 
     page: async ({ category, search, sort, status }, { limit, cursor }) => {
       const { column, descending, shape, key } = sorts[sort];
-      const after = keyOfCursor(cursor, shape);
+      const after = keyOfCursor(cursor, shape, sort);
       const order = sql.raw(descending ? 'desc' : 'asc');
       const beyond = sql.raw(descending ? '<' : '>');
       const conditions = [sql`true`];
@@ -78,7 +78,7 @@ export const postgresProducts = ({ db }: Reads): Products => {
       if (after && !column) conditions.push(sql`products.id ${beyond} ${after[1]}::uuid`);
       const by = column ? sql`${sql.ref(`products.${column}`)} ${order}, products.id ${order}` : sql`products.id ${order}`;
       const query = sql<Row>`select ${COLUMNS} from products where ${sql.join(conditions, sql` and `)} order by ${by} limit ${limit + 1}`;
-      const { items, nextCursor } = pageOf((await reading(query.execute(db))).rows, limit, key);
+      const { items, nextCursor } = pageOf((await reading(query.execute(db))).rows, limit, key, sort);
       return { items: items.map(viewOf), nextCursor };
     },
   };

@@ -2,6 +2,9 @@ import type { Account, Transfer } from '../../core/balance/account.ts';
 import type { FactKind, Facts, Kind, Records, Remembered } from '../../core/books.ts';
 import type { Cart } from '../../core/cart/cart.ts';
 import type { Product, Sku, StockAdjustment } from '../../core/catalog/product.ts';
+import type { Campaign } from '../../core/coupon/campaign.ts';
+import type { Claim } from '../../core/coupon/claim.ts';
+import type { Coupon } from '../../core/coupon/coupon.ts';
 import type { Customer, Login, Session } from '../../core/customer/customer.ts';
 import type { ShopEvent } from '../../core/event/event.ts';
 import type { Order, OrderLine } from '../../core/order/order.ts';
@@ -108,6 +111,47 @@ export const sessionOf = (row: Row): Session => ({
 export const customerOf = (row: Row): Customer => ({ id: row.id, email: row.email, name: row.name, createdAt: row.created_at });
 export const loginOf = (row: Row): Login => ({ email: row.email, customerId: row.customer_id, passwordHash: row.password_hash });
 
+export const campaignOf = (row: Row): Campaign => ({
+  id: row.id,
+  name: row.name,
+  discount: row.discount,
+  minOrder: row.min_order,
+  maxDiscount: row.max_discount,
+  quantity: row.quantity,
+  issued: row.issued,
+  opensAt: row.opens_at,
+  closesAt: row.closes_at,
+  closedAt: row.closed_at,
+  validDays: row.valid_days,
+  createdAt: row.created_at,
+});
+
+export const couponOf = (row: Row): Coupon => ({
+  id: row.id,
+  campaignId: row.campaign_id,
+  customerId: row.customer_id,
+  rank: row.rank,
+  discount: row.discount,
+  minOrder: row.min_order,
+  maxDiscount: row.max_discount,
+  issuedAt: row.issued_at,
+  expiresAt: row.expires_at,
+  orderId: row.order_id,
+});
+
+export const claimOf = (row: Row): Claim => ({
+  id: row.id,
+  campaignId: row.campaign_id,
+  customerId: row.customer_id,
+  decision: row.decision,
+  reason: row.reason,
+  rank: row.rank,
+  couponId: row.coupon_id,
+  attempts: row.attempts,
+  firstAskedAt: row.first_asked_at,
+  decidedAt: row.decided_at,
+});
+
 export const recordTables: { readonly [K in Kind]: KeyedTable<Records[K]> } = {
   customers: keyed<Customer>(
     'customers',
@@ -144,6 +188,56 @@ export const recordTables: { readonly [K in Kind]: KeyedTable<Records[K]> } = {
     'carts',
     [fixed('customer_id', 'text', (r) => r.customerId), changing('items', 'jsonb', (r) => JSON.stringify(r.items))],
     (row) => ({ customerId: row.customer_id, items: row.items }),
+  ),
+  campaigns: keyed<Campaign>(
+    'campaigns',
+    [
+      fixed('id', 'uuid', (r) => r.id),
+      fixed('name', 'text', (r) => r.name),
+      fixed('discount', 'jsonb', (r) => JSON.stringify(r.discount)),
+      fixed('min_order', 'bigint', (r) => r.minOrder),
+      fixed('max_discount', 'bigint', (r) => r.maxDiscount),
+      fixed('quantity', 'integer', (r) => r.quantity),
+      changing('issued', 'integer', (r) => r.issued),
+      fixed('opens_at', 'timestamptz', (r) => time(r.opensAt)),
+      fixed('closes_at', 'timestamptz', (r) => time(r.closesAt)),
+      changing('closed_at', 'timestamptz', (r) => time(r.closedAt)),
+      fixed('valid_days', 'integer', (r) => r.validDays),
+      fixed('created_at', 'timestamptz', (r) => time(r.createdAt)),
+    ],
+    campaignOf,
+  ),
+  claims: keyed<Claim>(
+    'claims',
+    [
+      fixed('id', 'uuid', (r) => r.id),
+      fixed('campaign_id', 'uuid', (r) => r.campaignId),
+      fixed('customer_id', 'text', (r) => r.customerId),
+      changing('decision', 'text', (r) => r.decision),
+      changing('reason', 'text', (r) => r.reason),
+      changing('rank', 'integer', (r) => r.rank),
+      changing('coupon_id', 'uuid', (r) => r.couponId),
+      changing('attempts', 'integer', (r) => r.attempts),
+      fixed('first_asked_at', 'timestamptz', (r) => time(r.firstAskedAt)),
+      changing('decided_at', 'timestamptz', (r) => time(r.decidedAt)),
+    ],
+    claimOf,
+  ),
+  coupons: keyed<Coupon>(
+    'coupons',
+    [
+      fixed('id', 'uuid', (r) => r.id),
+      fixed('campaign_id', 'uuid', (r) => r.campaignId),
+      fixed('customer_id', 'text', (r) => r.customerId),
+      fixed('rank', 'integer', (r) => r.rank),
+      fixed('discount', 'jsonb', (r) => JSON.stringify(r.discount)),
+      fixed('min_order', 'bigint', (r) => r.minOrder),
+      fixed('max_discount', 'bigint', (r) => r.maxDiscount),
+      fixed('issued_at', 'timestamptz', (r) => time(r.issuedAt)),
+      fixed('expires_at', 'timestamptz', (r) => time(r.expiresAt)),
+      changing('order_id', 'uuid', (r) => r.orderId),
+    ],
+    couponOf,
   ),
   orders: keyed<Order>(
     'orders',

@@ -1,4 +1,4 @@
-import { argon2, randomBytes, randomUUIDv7, timingSafeEqual } from 'node:crypto';
+import { argon2, createHash, randomBytes, randomUUID, timingSafeEqual } from 'node:crypto';
 import { promisify } from 'node:util';
 import type { Passwords, Ports } from '../../core/ports.ts';
 import type { Instant } from '../../core/shared/time.ts';
@@ -6,7 +6,30 @@ import type { Instant } from '../../core/shared/time.ts';
 /** The process's clock. */
 export const systemClock = (): Instant => Date.now();
 
-export const newUuid: Ports['newId'] = () => randomUUIDv7();
+let lastMillisecond = 0;
+let count = 0;
+
+/** UUIDs of version 7 that always rise within a process: 12 bits count within a millisecond (RFC 9562, 6.2, method 1). */
+export const newUuid: Ports['newId'] = () => {
+  const now = Date.now();
+  if (now > lastMillisecond) {
+    lastMillisecond = now;
+    count = 0;
+  } else if (++count > 0xfff) {
+    // More than 4,096 in a millisecond, or a clock that went back: borrow from the next one.
+    lastMillisecond++;
+    count = 0;
+  }
+  const time = lastMillisecond.toString(16).padStart(12, '0');
+  return `${time.slice(0, 8)}-${time.slice(8)}-7${count.toString(16).padStart(3, '0')}-${randomUUID().slice(19)}`;
+};
+
+/** A UUID of version 8 out of both ids: the same two always give the same one. */
+export const claimId: Ports['claimId'] = (campaignId, customerId) => {
+  const digest = createHash('sha256').update(`${campaignId}/${customerId}`).digest('hex');
+  const variant = ((Number.parseInt(digest[16] as string, 16) & 0x3) | 0x8).toString(16);
+  return `${digest.slice(0, 8)}-${digest.slice(8, 12)}-8${digest.slice(13, 16)}-${variant}${digest.slice(17, 20)}-${digest.slice(20, 32)}`;
+};
 
 /** Calendar days of an IANA time zone, e.g. `Asia/Seoul`. Throws a RangeError for an unknown zone. */
 export const calendar = (timeZone: string): Ports['shopDay'] => {

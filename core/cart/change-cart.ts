@@ -1,3 +1,4 @@
+import { checkQuantity } from '../order/order.ts';
 import type { Ports } from '../ports.ts';
 import type { Actor } from '../shared/actor.ts';
 import { type Caller, customerOf } from '../shared/actor.ts';
@@ -29,6 +30,7 @@ export const putCartItem =
   ({ transact, products }: CartPorts) =>
   async ({ actor }: Caller, { sku: code, quantity }: { readonly sku: string; readonly quantity: number }): Promise<CartView> => {
     const customerId = customerOf(actor);
+    checkQuantity(code, quantity);
     const [read] = await products.skus([code]);
     const sku = found(read, 'sku');
     if (sku.productStatus !== 'on_sale') refuse({ code: 'not_on_sale', sku: code });

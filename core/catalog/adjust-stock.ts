@@ -1,7 +1,7 @@
 import type { Ports } from '../ports.ts';
 import { type Caller, mustBeOperator } from '../shared/actor.ts';
-import { found } from '../shared/refusal.ts';
-import { changeStock, type StockAdjustment } from './product.ts';
+import { found, refuse } from '../shared/refusal.ts';
+import { changeStock, MAX_STOCK, type StockAdjustment } from './product.ts';
 
 export interface AdjustStock {
   readonly sku: string;
@@ -16,6 +16,7 @@ export const adjustStock =
   async ({ actor, once }: Caller, { sku: code, delta, reason }: AdjustStock): Promise<StockAdjustment> => {
     mustBeOperator(actor);
     return transact({ skus: [code], once }, (books) => {
+      if (delta === 0) refuse({ code: 'invalid_delta', max: MAX_STOCK });
       const sku = changeStock(found(books.get('skus', code), 'sku'), delta);
       books.put('skus', sku);
       const adjustment: StockAdjustment = {

@@ -62,8 +62,13 @@ export const viewOf = (product: Product, skus: readonly Sku[]): ProductView => (
   variants: skus.toSorted((a, b) => a.position - b.position).map(({ sku, name, price, stock }) => ({ sku, name, price, stock })),
 });
 
-export const lowestPrice = (variants: readonly { readonly price: Money }[]): Money =>
-  variants.reduce((lowest, { price }) => (price < lowest ? price : lowest), (variants[0] as { price: Money }).price);
+/** The cheapest of a product's prices, each of which is at least 1 won. */
+export const lowestPrice = (variants: readonly { readonly sku: string; readonly price: Money }[]): Money => {
+  const [first] = variants;
+  if (!first) return refuse({ code: 'no_variants' });
+  for (const { sku, price } of variants) if (price < 1) refuse({ code: 'invalid_price', sku });
+  return variants.reduce((lowest, { price }) => (price < lowest ? price : lowest), first.price);
+};
 
 /** What a customer reads on an order line: the product, and the variant where it has a name of its own. */
 export const lineName = (sku: Sku): string => (sku.name === sku.productName ? sku.name : `${sku.productName} ${sku.name}`);
@@ -76,6 +81,7 @@ export const take = (sku: Sku, quantity: number): Sku => {
 
 /** Changes what is on hand by `delta` pieces. Refuses to go below zero or beyond what can be counted. */
 export const changeStock = (sku: Sku, delta: number): Sku => {
+  if (!Number.isSafeInteger(delta)) refuse({ code: 'invalid_delta', max: MAX_STOCK });
   const stock = sku.stock + delta;
   if (stock < 0) refuse({ code: 'insufficient_stock', sku: sku.sku, requested: -delta, available: sku.stock });
   if (stock > MAX_STOCK) refuse({ code: 'stock_limit', sku: sku.sku, max: MAX_STOCK });

@@ -1,5 +1,5 @@
 import type { Ports } from '../ports.ts';
-import type { Customer } from './customer.ts';
+import { type Customer, registered } from './customer.ts';
 
 export interface AdmitCustomer {
   readonly id: string;
@@ -9,7 +9,7 @@ export interface AdmitCustomer {
 
 /** The record of a customer whom an outside identity provider vouches for; made on first use. */
 export const admitCustomer =
-  ({ transact, customers }: Pick<Ports, 'transact' | 'customers'>) =>
+  ({ transact, customers, newId }: Pick<Ports, 'transact' | 'customers' | 'newId'>) =>
   async (input: AdmitCustomer): Promise<Customer> =>
     (await customers.find(input.id)) ??
     transact({ customers: [input.id] }, (books) => {
@@ -17,5 +17,6 @@ export const admitCustomer =
       if (known) return known;
       const customer: Customer = { ...input, createdAt: books.now };
       books.put('customers', customer);
+      books.append('events', registered(customer, newId()));
       return customer;
     });

@@ -1,7 +1,7 @@
 import type { Ports } from '../ports.ts';
 import type { Caller } from '../shared/actor.ts';
 import { refuse } from '../shared/refusal.ts';
-import { type Customer, normalEmail } from './customer.ts';
+import { type Customer, normalEmail, registered } from './customer.ts';
 
 export interface RegisterCustomer {
   readonly email: string;
@@ -23,13 +23,7 @@ export const registerCustomer =
         const customer: Customer = { id: newId(), email, name: input.name, createdAt: books.now };
         books.create('customers', customer);
         books.put('logins', { email, customerId: customer.id, passwordHash });
-        books.append('events', {
-          id: newId(),
-          type: 'customer.registered',
-          subject: customer.id,
-          data: { customerId: customer.id },
-          occurredAt: books.now,
-        });
+        books.append('events', registered(customer, newId()));
         return customer;
       });
     });

@@ -1,6 +1,6 @@
 import type { Ports } from '../ports.ts';
 import type { Caller } from '../shared/actor.ts';
-import { refuse } from '../shared/refusal.ts';
+import { DomainError, refuse } from '../shared/refusal.ts';
 import { normalEmail, type Session } from './customer.ts';
 
 /** Logs in. Refuses with `invalid_credentials`, alike and after the same time for a wrong address and a wrong password. */
@@ -24,6 +24,11 @@ export const openSession =
     });
   };
 
+interface Refreshed {
+  readonly session: Session | null;
+  readonly decidedFor?: string | undefined;
+}
+
 /**
  * Prolongs a log-in: each refresh token serves once. One of an older generation was used twice or stolen, so the whole
  * session ends. Refuses with `session_ended`.
@@ -31,17 +36,20 @@ export const openSession =
 export const refreshSession =
   ({ transact, policy }: Pick<Ports, 'transact' | 'policy'>) =>
   async ({ once }: Caller, input: { readonly sessionId: string; readonly generation: number }): Promise<Session> => {
-    const session = await transact({ sessions: [input.sessionId], once }, (books): Session | null => {
+    // Ending a session is a change, so this refusal cannot be thrown inside; it keeps the request it was decided for instead.
+    const no = { session: null, decidedFor: once?.requestId };
+    const { session, decidedFor } = await transact({ sessions: [input.sessionId], once }, (books): Refreshed => {
       const known = books.get('sessions', input.sessionId);
-      if (!known || known.ended || known.expiresAt <= books.now) return null;
+      if (!known || known.ended || known.expiresAt <= books.now) return no;
       const reused = known.generation !== input.generation;
       const next: Session = reused
         ? { ...known, ended: true }
         : { ...known, generation: known.generation + 1, issuedAt: books.now, expiresAt: books.now + policy.sessionTtl };
       books.put('sessions', next);
-      return reused ? null : next;
+      return reused ? no : { session: next };
     });
-    return session ?? refuse({ code: 'session_ended' });
+    if (!session) throw new DomainError({ code: 'session_ended' }, decidedFor);
+    return session;
   };
 
 /** Logs out: the session's refresh token serves no longer. Ending an ended session changes nothing. */

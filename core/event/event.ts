@@ -9,6 +9,9 @@ export interface ShopEvent {
     | 'product.changed'
     | 'stock.adjusted'
     | 'balance.charged'
+    | 'campaign.created'
+    | 'campaign.closed'
+    | 'coupon.issued'
     | 'order.placed'
     | 'order.paid';
   /** Events of one subject (an order, a product, …) are delivered in the order of their commits. */

@@ -79,14 +79,20 @@ export const quote = (items: readonly Item[], skuOf: (sku: string) => Sku | unde
   return { lines, goodsTotal, discountTotal, total: subtract(goodsTotal, discountTotal) };
 };
 
+/** Whole pieces, 1 to 10 of one SKU at once. */
+export const checkQuantity = (sku: string, quantity: number): void => {
+  const allowed = Number.isInteger(quantity) && quantity >= 1 && quantity <= MAX_QUANTITY;
+  if (!allowed) refuse({ code: 'invalid_quantity', sku, max: MAX_QUANTITY });
+};
+
 /** The items, when there are some, each SKU in one line, each quantity 1 to 10. */
 export const checkedItems = (items: readonly Item[]): readonly Item[] => {
   if (items.length === 0) refuse({ code: 'no_items' });
+  if (items.length > MAX_ORDER_LINES) refuse({ code: 'too_many_items', max: MAX_ORDER_LINES });
   const seen = new Set<string>();
   for (const { sku, quantity } of items) {
     if (seen.has(sku)) refuse({ code: 'duplicate_sku', sku });
-    if (!Number.isInteger(quantity) || quantity < 1 || quantity > MAX_QUANTITY)
-      refuse({ code: 'invalid_quantity', sku, max: MAX_QUANTITY });
+    checkQuantity(sku, quantity);
     seen.add(sku);
   }
   return items;

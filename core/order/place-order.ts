@@ -2,7 +2,7 @@ import { emptyCart } from '../cart/cart.ts';
 import { take } from '../catalog/product.ts';
 import { payFromBalance } from '../payment/pay-order.ts';
 import type { Ports } from '../ports.ts';
-import { type Actor, type Caller, customerOf } from '../shared/actor.ts';
+import { type Caller, customerOf } from '../shared/actor.ts';
 import { won } from '../shared/money.ts';
 import { found, refuse } from '../shared/refusal.ts';
 import { type Item, type Order, type Quote, quote } from './order.ts';
@@ -15,14 +15,14 @@ export type PlaceOrder = Basket & {
   readonly pay?: 'balance' | undefined;
 };
 
-const itemsOf = async (carts: Ports['carts'], actor: Actor, basket: Basket): Promise<readonly Item[]> =>
-  'items' in basket ? basket.items : ((await carts.find(customerOf(actor)))?.items ?? []);
+const itemsOf = async (carts: Ports['carts'], customerId: string, basket: Basket): Promise<readonly Item[]> =>
+  'items' in basket ? basket.items : ((await carts.find(customerId))?.items ?? []);
 
 /** What it would cost now. Reserves nothing. */
 export const quoteOrder =
   ({ transact, products, carts }: Pick<Ports, 'transact' | 'products' | 'carts'>) =>
   async ({ actor, once }: Caller, basket: Basket): Promise<Quote> => {
-    const items = await itemsOf(carts, actor, basket);
+    const items = await itemsOf(carts, customerOf(actor), basket);
     const skus = new Map((await products.skus(items.map(({ sku }) => sku))).map((sku) => [sku.sku, sku]));
     const decide = () => quote(items, (sku) => skus.get(sku));
     return once ? transact({ once }, decide) : decide();
@@ -37,7 +37,7 @@ export const placeOrder =
   async ({ actor, once }: Caller, input: PlaceOrder): Promise<Order> => {
     const customerId = customerOf(actor);
     return lock(`order:create:${customerId}`, async () => {
-      const items = await itemsOf(carts, actor, input);
+      const items = await itemsOf(carts, customerId, input);
       const scope = {
         skus: items.map(({ sku }) => sku),
         carts: 'fromCart' in input ? [customerId] : [],

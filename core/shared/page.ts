@@ -17,12 +17,13 @@ type Key = string | number;
 
 /**
  * A cursor is the sort key of the last item shown, so a page stays stable while new items arrive.
+ * `order` names the sort where a list has several: a cursor serves the one it came from.
  * `rows` holds up to limit + 1 items in order; the one too many tells that there is a next page.
  */
-export const pageOf = <T>(rows: readonly T[], limit: number, key: (item: T) => readonly Key[]): Page<T> => {
+export const pageOf = <T>(rows: readonly T[], limit: number, key: (item: T) => readonly Key[], order = ''): Page<T> => {
   const items = rows.slice(0, limit);
   const last = items.at(-1);
-  return { items, nextCursor: rows.length > limit && last ? JSON.stringify(key(last)) : null };
+  return { items, nextCursor: rows.length > limit && last ? JSON.stringify([order, ...key(last)]) : null };
 };
 
 type Part = 'string' | 'number' | 'uuid';
@@ -39,6 +40,7 @@ const fits: { readonly [P in Part]: (part: unknown) => boolean } = {
 export const keyOfCursor = <const Shape extends readonly Part[]>(
   cursor: string | undefined,
   shape: Shape,
+  order = '',
 ): KeyOf<Shape> | null => {
   if (cursor === undefined) return null;
   let parts: unknown;
@@ -47,7 +49,8 @@ export const keyOfCursor = <const Shape extends readonly Part[]>(
   } catch {
     return refuse({ code: 'invalid_cursor' });
   }
-  const valid =
-    Array.isArray(parts) && parts.length === shape.length && shape.every((part, i) => fits[part]((parts as unknown[])[i]));
-  return valid ? (parts as KeyOf<Shape>) : refuse({ code: 'invalid_cursor' });
+  if (!Array.isArray(parts) || parts[0] !== order) return refuse({ code: 'invalid_cursor' });
+  const key = parts.slice(1);
+  const valid = key.length === shape.length && shape.every((part, i) => fits[part](key[i]));
+  return valid ? (key as unknown as KeyOf<Shape>) : refuse({ code: 'invalid_cursor' });
 };

@@ -1,11 +1,15 @@
 import type { Money } from './money.ts';
+import type { Instant } from './time.ts';
 
 /**
  * Every way in which a rule says no. Closed: http maps each code to a status, so a new one does not compile without it.
  * A refusal is an answer, not a fault: nothing was changed, and asking the same again without a change gives the same.
  */
 export type Refusal =
-  | { readonly code: 'not_found'; readonly what: 'customer' | 'product' | 'sku' | 'order' | 'payment' | 'cart_item' }
+  | {
+      readonly code: 'not_found';
+      readonly what: 'customer' | 'product' | 'sku' | 'order' | 'payment' | 'cart_item' | 'campaign' | 'claim';
+    }
   | { readonly code: 'forbidden' }
   | { readonly code: 'email_taken' }
   | { readonly code: 'invalid_credentials' }
@@ -20,11 +24,20 @@ export type Refusal =
   | { readonly code: 'charge_limit_reached'; readonly per: 'day' | 'month'; readonly limit: number }
   | { readonly code: 'insufficient_balance'; readonly needed: Money; readonly available: Money }
   | { readonly code: 'no_items' }
+  | { readonly code: 'too_many_items'; readonly max: number }
   | { readonly code: 'invalid_quantity'; readonly sku: string; readonly max: number }
+  | { readonly code: 'invalid_price'; readonly sku: string }
+  | { readonly code: 'invalid_delta'; readonly max: number }
+  | { readonly code: 'no_variants' }
   | { readonly code: 'cart_full'; readonly max: number }
   | { readonly code: 'cart_changed' }
   | { readonly code: 'order_not_payable'; readonly status: string }
   | { readonly code: 'order_expired' }
+  | { readonly code: 'invalid_campaign'; readonly reason: 'window' | 'discount' }
+  | { readonly code: 'not_open'; readonly opensAt: Instant }
+  | { readonly code: 'closed' }
+  | { readonly code: 'sold_out' }
+  | { readonly code: 'already_claimed' }
   | { readonly code: 'busy' }
   | { readonly code: 'idempotency_key_reused' };
 

@@ -8,20 +8,11 @@ import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { sql } from 'kysely';
-import { postgresAccounts } from '../../adapters/postgres/accounts.ts';
-import { postgresCarts } from '../../adapters/postgres/carts.ts';
-import { connectReads } from '../../adapters/postgres/connection.ts';
-import { postgresCustomers } from '../../adapters/postgres/customers.ts';
-import { startEmbeddedPostgres } from '../../adapters/postgres/embedded.ts';
-import { migrate } from '../../adapters/postgres/migrate.ts';
-import { postgresOrders } from '../../adapters/postgres/orders.ts';
-import { postgresProducts } from '../../adapters/postgres/products.ts';
-import { postgresTransact } from '../../adapters/postgres/transact.ts';
-import { argon2Passwords, calendar, newUuid } from '../../adapters/system/system.ts';
-import { won } from '../../core/shared/money.ts';
-import { hours, minutes } from '../../core/shared/time.ts';
-import { createShop } from '../../core/shop.ts';
+import pg from 'pg';
+import { pino } from 'pino';
+import { newUuid } from '../../adapters/system/system.ts';
+import { compose } from '../../app/compose.ts';
+import { readConfig } from '../../app/config.ts';
 
 const SECONDS = 3;
 const ROUNDS = 3;
@@ -29,29 +20,11 @@ const CUSTOMERS = 200;
 const say = (line: string) => process.stdout.write(`${line}\n`);
 
 const folder = mkdtempSync(join(tmpdir(), 'firstcome-bench-'));
-const given = process.env.DATABASE_URL;
-const embedded = given ? null : await startEmbeddedPostgres({ dataDir: folder, maxConnections: 200 });
-const url = given ?? (embedded?.connectionString as string);
-const reads = connectReads(url);
-await migrate(reads);
-const { transact, stats, close } = postgresTransact(url);
-const shop = createShop({
-  transact,
-  lock: (_name, work) => work(1),
-  passwords: argon2Passwords(),
-  customers: postgresCustomers(reads),
-  products: postgresProducts(reads),
-  accounts: postgresAccounts(reads),
-  carts: postgresCarts(reads),
-  orders: postgresOrders(reads),
-  newId: newUuid,
-  shopDay: calendar('Asia/Seoul'),
-  policy: {
-    charge: { min: won(1), max: won(1_000_000_000), step: won(1), perDay: 10, perMonth: 10 },
-    orderTtl: minutes(10),
-    sessionTtl: hours(1),
-  },
-});
+const config = readConfig({ ...process.env, DATA_DIR: folder, CHARGE_MAX: '1000000000', CHARGE_MIN: '1', CHARGE_STEP: '1' });
+const service = await compose(config, pino({ level: 'warn' }));
+const { shop, databaseUrl: url } = service;
+const database = new pg.Client({ connectionString: url });
+await database.connect();
 
 const STOCK = 100_000_000;
 const variant = { sku: 'BENCH-HOT', name: 'Hot', price: 1, stock: STOCK };
@@ -65,9 +38,8 @@ interface Figure {
   readonly p99: number;
 }
 
-const ours = async (workers: number): Promise<Figure & { batch: number }> => {
+const ours = async (workers: number): Promise<Figure> => {
   const took: number[] = [];
-  const before = { ...stats };
   const started = performance.now();
   await Promise.all(
     Array.from({ length: workers }, async (_, worker) => {
@@ -82,11 +54,7 @@ const ours = async (workers: number): Promise<Figure & { batch: number }> => {
   );
   const seconds = (performance.now() - started) / 1_000;
   took.sort((a, b) => a - b);
-  return {
-    perSecond: took.length / seconds,
-    p99: took[Math.floor(took.length * 0.99)] as number,
-    batch: (stats.commands - before.commands) / (stats.batches - before.batches),
-  };
+  return { perSecond: took.length / seconds, p99: took[Math.floor(took.length * 0.99)] as number };
 };
 
 const pgbench = (workers: number): Figure | null => {
@@ -136,25 +104,27 @@ const pgbench = (workers: number): Figure | null => {
 
 /** Everything served, on the books: or no figure. */
 const check = async () => {
-  const { rows } = await sql<{ orders: number; paid: number; transfers: number; taken: number; money: number }>`
-    select (select count(*) from orders) as orders, (select count(*) from orders where payment_id is not null) as paid,
+  const { rows } = await database.query(
+    `select (select count(*) from orders) as orders, (select count(*) from orders where payment_id is not null) as paid,
       (select count(*) from transfers where kind = 'payment') as transfers,
-      ${STOCK}::bigint - (select stock from skus where sku = 'BENCH-HOT') as taken,
-      ${CUSTOMERS * 1_000_000_000}::bigint - (select sum(balance)::bigint from accounts) as money`.execute(reads.db);
+      $1 - (select stock from skus where sku = 'BENCH-HOT') as taken,
+      $2 - (select sum(balance)::bigint from accounts) as money`,
+    [STOCK, CUSTOMERS * 1_000_000_000],
+  );
   const [counted] = rows;
-  const figures = new Set(Object.values(counted ?? {}));
+  const figures = new Set(Object.values(counted).map(Number));
   if (figures.size !== 1) throw new Error(`what was served is wrong: ${JSON.stringify(counted)}`);
-  return counted?.orders;
+  return counted.orders;
 };
 
 const median = (values: readonly number[]) => values.toSorted((a, b) => a - b)[values.length >> 1] as number;
 try {
   await ours(32); // warm
-  await sql`analyze`.execute(reads.db);
-  say('| at once | ours, orders/s | batch | p99 ms | pgbench, orders/s | p99 ms | ratio |');
-  say('|---|---|---|---|---|---|---|');
+  await database.query('analyze');
+  say('| at once | ours, orders/s | p99 ms | pgbench, orders/s | p99 ms | ratio |');
+  say('|---|---|---|---|---|---|');
   for (const workers of [1, 32, 128]) {
-    const mine: (Figure & { batch: number })[] = [];
+    const mine: Figure[] = [];
     const theirs: Figure[] = [];
     for (let round = 0; round < ROUNDS; round++) {
       mine.push(await ours(workers));
@@ -167,7 +137,6 @@ try {
     const cells = [
       workers,
       our.toFixed(0),
-      median(mine.map(({ batch }) => batch)).toFixed(1),
       median(mine.map(({ p99 }) => p99)).toFixed(1),
       their?.toFixed(0) ?? 'no pgbench',
       their ? median(theirs.map(({ p99 }) => p99)).toFixed(1) : '',
@@ -177,8 +146,7 @@ try {
   }
   say(`checked: ${await check()} orders = payments = transfers = pieces taken = won moved`);
 } finally {
-  await close();
-  await reads.close();
-  await embedded?.stop();
+  await database.end();
+  await service.close();
   rmSync(folder, { recursive: true, force: true });
 }

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { expectProblem, INSTANT, type Json, openHttp, UUID } from '../support/http.ts';
+import { expectProblem, expectWholeProblem, INSTANT, type Json, openHttp, UUID } from '../support/http.ts';
 
 const world = await openHttp();
 const { anyone, operator } = world;
@@ -95,8 +95,9 @@ describe('GET /v1/products/{id}', () => {
   });
 
   test.each(['x', '1', '0190-0', "'--", '%00', 'x'.repeat(200)])('the id %j is refused', async (id) => {
-    const { status } = await anyone.get(`/v1/products/${id}`);
-    expect([400, 404]).toContain(status);
+    const answer = await anyone.get(`/v1/products/${id}`);
+    expectWholeProblem(answer);
+    expect([400, 404, 414]).toContain(answer.status);
   });
 });
 

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { newUuid } from '../../adapters/system/system.ts';
 import { expectProblem, INSTANT, type Json, openHttp, UUID } from '../support/http.ts';
 
 const world = await openHttp();
@@ -193,6 +194,17 @@ describe('GET /v1/orders and /v1/orders/{id}', () => {
     expect((await operator.get('/v1/orders?limit=3')).body.items).toEqual(placed);
     expect((await operator.get(`/v1/orders/${placed[0].id}`)).body).toEqual(placed[0]);
     expect((await kim.get('/v1/orders?limit=100')).text).not.toContain(placed[0].id);
+  });
+
+  test('orders of one millisecond are listed newest first, too', async () => {
+    const own = await openHttp({ ports: () => ({ newId: newUuid }) });
+    const lee = await own.customer();
+    const [{ sku }] = (await own.product()).variants;
+    const actor = { subject: lee.id, role: 'customer' } as const;
+    const placed: string[] = [];
+    for (let i = 0; i < 50; i++) placed.unshift((await own.shop.orders.place({ actor }, one(sku))).id);
+    const { body } = await lee.get('/v1/orders?limit=100');
+    expect(body.items.map(({ id }: Json) => id)).toEqual(placed);
   });
 
   test.each(['limit=0', 'limit=101', 'status=lost', 'status=', 'cursor=*', 'owner=1', 'status=paid&status=pending'])(

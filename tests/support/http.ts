@@ -68,6 +68,8 @@ export interface Options {
   /** Ports in place of the store's. */
   readonly ports?: (store: MemoryStore) => Partial<Ports>;
   readonly shop?: (shop: Shop) => Shop;
+  /** Adds routes, before the server is ready. */
+  readonly routes?: (app: FastifyInstance) => void;
 }
 
 export const parsed = (text: string): Json => {
@@ -81,9 +83,9 @@ export const parsed = (text: string): Json => {
 /** What commits, by kind and key; and a gate before all commands. */
 const watch = (inner: Transact) => {
   const written: { readonly kind: string; readonly key: string }[] = [];
-  let held: { readonly reached: () => void; readonly gate: Promise<void> } | null = null;
+  let held: { readonly arrive: () => void; readonly gate: Promise<void> } | null = null;
   const transact: Transact = async (scope, decide) => {
-    held?.reached();
+    held?.arrive();
     await held?.gate;
     let mine: typeof written = [];
     const done = await inner(scope, (books) => {
@@ -99,11 +101,15 @@ const watch = (inner: Transact) => {
     written.push(...mine);
     return done;
   };
-  /** Commands wait from now on, until they are released. `reached` resolves when one is there. */
-  const hold = () => {
+  /** Commands wait from now on, until they are released. `reached` resolves when so many are there. */
+  const hold = (count = 1) => {
     const open = Promise.withResolvers<void>();
     const reached = Promise.withResolvers<void>();
-    held = { reached: reached.resolve, gate: open.promise };
+    let there = 0;
+    const arrive = () => {
+      if (++there === count) reached.resolve();
+    };
+    held = { arrive, gate: open.promise };
     const release = () => {
       held = null;
       open.resolve();
@@ -122,7 +128,7 @@ export const openHttp = async (options: Options = {}) => {
     ports: (inner) => {
       const replaced = options.ports?.(inner) ?? {};
       watched = watch(replaced.transact ?? inner.transact);
-      return { newId: newUuid, ...replaced, transact: watched.transact };
+      return { ...replaced, transact: watched.transact };
     },
   });
   const { written, hold } = watched as ReturnType<typeof watch>;
@@ -139,12 +145,14 @@ export const openHttp = async (options: Options = {}) => {
     },
     logger: pino({ level: 'trace' }, { write: (line: string) => void logs.push(line) }),
     newId: newUuid,
+    now: () => clock.now,
     rateLimit: options.rateLimit ?? 0,
     metrics: createMetrics({ waiting: 0, commands: 0, batches: 0 }),
     api: options.api ?? true,
     version: '0.0.0',
     away: options.away ?? (async () => ({ needed: [], helpful: [] })),
   });
+  options.routes?.(app);
   await app.ready();
 
   const as = (token: string | null): Client => clientOf(app, token);

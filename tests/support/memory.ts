@@ -16,7 +16,8 @@ export const memoryWorld = async (): Promise<StoreWorld> => {
       const noting =
         (write: Books['put']): Books['put'] =>
         (kind, record) => {
-          if (kind === 'skus' || kind === 'accounts') keys[kind].add(keyOf[kind](record));
+          if (kind === 'skus') keys.skus.add(keyOf[kind](record));
+          if (kind === 'accounts') keys.accounts.add(keyOf[kind](record));
           write(kind, record);
         };
       return decide({ ...books, put: noting(books.put), create: noting(books.create) });

@@ -21,6 +21,8 @@ export interface TestDatabase {
   query(text: string, values?: readonly unknown[]): Promise<any[]>;
   /** Takes locks with the statement, from outside of the shop, and holds them until it is let go. */
   hold(text: string, values?: readonly unknown[]): Promise<() => Promise<void>>;
+  /** Takes everything out of it but the lanes. */
+  empty(): Promise<void>;
   drop(): Promise<void>;
 }
 
@@ -62,6 +64,12 @@ export const migratedDatabase = async (databaseUrl: string): Promise<TestDatabas
       await client.query('begin');
       await client.query(text, [...values]);
       return () => client.end();
+    },
+    empty: async () => {
+      const tables = await query(`select string_agg(quote_ident(tablename), ', ') as names from pg_tables
+        where schemaname = 'public' and tablename not like 'kysely_%' and tablename <> 'lanes'`);
+      // As a replica: what is append-only refuses to be truncated.
+      await query(`begin; set local session_replication_role = replica; truncate ${tables[0].names} restart identity; commit`);
     },
     drop: async () => {
       await pool.end();

@@ -211,9 +211,15 @@ const dockerAnswers = async (): Promise<boolean> => {
   return Promise.any(targets.map(ping)).catch(() => false);
 };
 
-const fromContainer = async (what: string, start: () => Promise<Shared>): Promise<Shared | undefined> => {
+const fromContainer = async (
+  what: string,
+  start: () => Promise<Shared>,
+  ask: (url: string) => Promise<unknown>,
+): Promise<Shared | undefined> => {
   try {
-    return await start();
+    const started = await start();
+    await ask(started.url);
+    return started;
   } catch (error) {
     loud(`Docker answers, but the ${what} container did not start (${(error as Error).message}): trying without Docker`);
     return undefined;
@@ -238,7 +244,9 @@ const postgresContainer = async (): Promise<Shared> => {
 
 const redisContainer = async (): Promise<Shared> => {
   const { RedisContainer } = await import('@testcontainers/redis');
-  const container = await new RedisContainer('redis:8').start();
+  const container = await new RedisContainer('redis:8')
+    .withCommand(['redis-server', '--protected-mode', 'no', '--save', '', '--appendonly', 'no'])
+    .start();
   const stop = async () => {
     await container.stop();
   };
@@ -248,14 +256,14 @@ const redisContainer = async (): Promise<Shared> => {
 const sharedPostgres = async (docker: boolean): Promise<Shared> => {
   const given = process.env.TEST_DATABASE_URL;
   if (given) return onGivenPostgres(given);
-  const container = docker ? await fromContainer('postgres', postgresContainer) : undefined;
+  const container = docker ? await fromContainer('postgres', postgresContainer, postgresVersion) : undefined;
   return container ?? { ...(await startPostgres()), how: 'embedded' };
 };
 
 const sharedRedis = async (docker: boolean): Promise<Shared | null> => {
   const given = process.env.TEST_REDIS_URL;
   if (given) return onGivenRedis(given);
-  const container = docker ? await fromContainer('redis', redisContainer) : undefined;
+  const container = docker ? await fromContainer('redis', redisContainer, redisVersion) : undefined;
   if (container) return container;
   const own = await startRedis();
   return own && { ...own, how: 'redis-server' };

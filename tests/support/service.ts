@@ -21,6 +21,7 @@ export interface Process {
   /** Everything that it printed until now, stderr too. */
   output(): string;
   readonly exited: Promise<Exit>;
+  hasExited(): boolean;
   /** Sends the signal and waits for the end. */
   kill(signal: NodeJS.Signals): Promise<Exit>;
 }
@@ -51,10 +52,10 @@ export const newDirectory = async (): Promise<string> => {
   return dir;
 };
 
-/** Looks until the condition holds; a throw counts as "not yet". */
+/** Looks until the condition holds. */
 export const until = async (holds: () => boolean | Promise<boolean>, seconds = 20): Promise<void> => {
   const deadline = performance.now() + seconds * 1_000;
-  while (!(await Promise.try(holds).catch(() => false))) {
+  while (!(await holds())) {
     if (performance.now() > deadline) throw new Error(`not within ${seconds} s: ${holds}`);
     await delay(5);
   }
@@ -85,6 +86,7 @@ export const runService = (env: Environment): Process => {
     pid: child.pid as number,
     output: () => printed,
     exited,
+    hasExited: () => !running.has(child),
     kill: (signal) => {
       child.kill(signal);
       return exited;
@@ -95,20 +97,19 @@ export const runService = (env: Environment): Process => {
 /** A service that answers. Throws with what it printed when it ends instead. */
 export const startService = async (env: Environment): Promise<Service> => {
   const service = runService(env);
-  let over = false;
-  service.exited.then(() => {
-    over = true;
-  });
   const address = () => /"address":"([^"]+)".*"msg":"ready"/.exec(service.output())?.[1];
-  await until(() => over || address() !== undefined, 60);
+  await until(() => service.hasExited() || address() !== undefined, 60);
   const url = address();
   if (url === undefined) throw new Error(`the service did not start: ${service.output()}`);
   return { ...service, url };
 };
 
-/** The pid of the Postgres of a data directory. */
-export const embeddedPostgresOf = async (dataDir: string): Promise<number> =>
-  Number.parseInt(await readFile(join(dataDir, 'postgres/postmaster.pid'), 'utf8'), 10);
+/** The Postgres that runs on a data directory: the pid of its postmaster, and how to reach it. */
+export const embeddedPostgresOf = async (dataDir: string): Promise<{ pid: number; url: string }> => {
+  const lines = (await readFile(join(dataDir, 'postgres/postmaster.pid'), 'utf8')).split('\n');
+  const [pid, , , port, sockets] = lines as [string, string, string, string, string];
+  return { pid: Number(pid), url: `postgresql:///firstcome?host=${encodeURIComponent(sockets)}&port=${port}&user=postgres` };
+};
 
 /** Longer than anything may take: a request without an answer after it hangs. */
 const HANGS = 12_000;

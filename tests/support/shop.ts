@@ -1,7 +1,9 @@
 import { randomUUID } from 'node:crypto';
+import { memoryClaimQueue } from '../../adapters/memory/claim-queue.ts';
+import { memoryGate } from '../../adapters/memory/gate.ts';
 import { memoryLock } from '../../adapters/memory/lock.ts';
 import { type MemoryStore, memoryStore } from '../../adapters/memory/store.ts';
-import { argon2Passwords, calendar } from '../../adapters/system/system.ts';
+import { argon2Passwords, calendar, claimId } from '../../adapters/system/system.ts';
 import type { ChargePolicy } from '../../core/balance/account.ts';
 import type { ProductStatus, ProductView } from '../../core/catalog/product.ts';
 import type { Order } from '../../core/order/order.ts';
@@ -142,6 +144,10 @@ export const openShop = ({
     lock,
     passwords: argon2Passwords({ memory: 8, passes: 1 }),
     newId: countedIds(),
+    claimId,
+    gate: memoryGate({ load: store.holders, now: () => clock.now }),
+    claimQueue: memoryClaimQueue(),
+    now: () => clock.now,
     shopDay: seoul,
     policy: { ...defaultPolicy, ...policy, charge: { ...defaultPolicy.charge, ...policy.charge } },
     ...replaced,

@@ -1,0 +1,151 @@
+import type { Books } from '../books.ts';
+import type { Ports } from '../ports.ts';
+import { type Actor, type Caller, customerOf, type Once } from '../shared/actor.ts';
+import { DomainError, found, refuse } from '../shared/refusal.ts';
+import { handOut } from './campaign.ts';
+import { type ClaimRefusal, type ClaimView, claimRefusals, decided, type QueuedClaim, refusedClaim } from './claim.ts';
+import { type Coupon, couponOf } from './coupon.ts';
+
+type ClaimPorts = Pick<Ports, 'transact' | 'gate' | 'claimLog' | 'claimQueue' | 'claimId' | 'coupons' | 'newId' | 'now'>;
+
+const claimRefusalOf = (error: unknown): ClaimRefusal | undefined =>
+  error instanceof DomainError ? claimRefusals.find((code) => code === error.refusal.code) : undefined;
+
+/** Claims, first come first served: the coupon is durably issued before it is answered, and its rank is its place. */
+export const claimCoupons = ({ transact, gate, claimLog, claimQueue, claimId, coupons, newId, now }: ClaimPorts) => {
+  /** Campaigns that will never give a coupon again, and why: both are final, so nobody needs to be asked. */
+  const over = new Map<string, 'sold_out' | 'closed'>();
+
+  /** Hands a coupon to the claim, on the books; refuses before it changes anything. */
+  const issue = (books: Books, claim: QueuedClaim): Coupon => {
+    const { id, campaignId, customerId } = claim;
+    const campaign = found(books.get('campaigns', campaignId), 'campaign');
+    const known = books.get('claims', id);
+    if (known?.decision === 'issued') refuse({ code: 'already_claimed' });
+    const left = handOut(campaign, books.now);
+    const coupon = couponOf(left, newId(), customerId, books.now);
+    books.put('campaigns', left);
+    books.create('coupons', coupon);
+    books.put('claims', {
+      ...decided(claim, known, books.now),
+      decision: 'issued',
+      reason: null,
+      rank: coupon.rank,
+      couponId: coupon.id,
+    });
+    books.append('events', {
+      id: newId(),
+      type: 'coupon.issued',
+      subject: campaignId,
+      data: { campaignId, customerId, couponId: coupon.id, rank: coupon.rank },
+      occurredAt: books.now,
+    });
+    return coupon;
+  };
+
+  const scopeOf = ({ campaignId, id }: QueuedClaim, once?: Once) => ({ campaigns: [campaignId], claims: [id], once });
+
+  const refused = (claim: QueuedClaim, reason: ClaimRefusal) => {
+    if (reason === 'sold_out' || reason === 'closed') over.set(claim.campaignId, reason);
+    claimLog.refused({ ...claim, reason, at: now() });
+  };
+
+  /** The gate's or this process's final no; undefined when Postgres has to decide. */
+  const finalNo = async ({
+    campaignId,
+    customerId,
+  }: QueuedClaim): Promise<'sold_out' | 'closed' | 'already_claimed' | undefined> => {
+    const known = over.get(campaignId);
+    if (known) return known;
+    const answer = await gate.admit(campaignId, customerId);
+    return 'refused' in answer ? answer.refused : undefined;
+  };
+
+  const claim = async (asked: QueuedClaim, once: Once | undefined): Promise<Coupon> => {
+    const { campaignId, customerId } = asked;
+    // With an idempotency key the answer may have been given before: only the books know.
+    const no = once ? undefined : await finalNo(asked);
+    if (no) {
+      refused(asked, no);
+      return refuse({ code: no });
+    }
+    try {
+      const coupon = await transact(scopeOf(asked, once), (books) => issue(books, asked));
+      gate.settle(campaignId, customerId, 'issued');
+      return coupon;
+    } catch (error) {
+      const reason = claimRefusalOf(error);
+      gate.settle(campaignId, customerId, reason === 'already_claimed' ? 'issued' : 'returned');
+      if (reason) refused(asked, reason);
+      throw error;
+    }
+  };
+
+  const askedBy = (actor: Actor, campaignId: string): QueuedClaim => {
+    const customerId = customerOf(actor);
+    return { id: claimId(campaignId, customerId), campaignId, customerId };
+  };
+
+  return {
+    /** The coupon, once it is durably issued. Refuses with `sold_out`, `already_claimed`, `not_open`, `closed`. */
+    claim: async ({ actor, once }: Caller, { campaignId }: { readonly campaignId: string }): Promise<Coupon> =>
+      claim(askedBy(actor, campaignId), once),
+
+    /**
+     * Queues the claim and answers at once. What is queued holds no coupon: if the queue is lost, nothing leaks, and the
+     * claim can be made again. Refuses like `claim` what is final already.
+     */
+    enqueue: async ({ actor, once }: Caller, { campaignId }: { readonly campaignId: string }): Promise<ClaimView> => {
+      const asked = askedBy(actor, campaignId);
+      found(await coupons.campaign(campaignId), 'campaign');
+      const known = await coupons.claim(asked.id, asked.customerId);
+      const no = known?.coupon ? 'already_claimed' : over.get(campaignId);
+      if (no) {
+        refused(asked, no);
+        return refuse({ code: no });
+      }
+      const view: ClaimView = { ...asked, status: 'queued', position: await claimQueue.add(asked) };
+      return once ? transact({ once }, () => view) : view;
+    },
+
+    /** What became of a claim of the caller's. `not_found` for one that was lost with the queue: it can be made again. */
+    find: async (actor: Actor, id: string): Promise<ClaimView> => {
+      const customerId = customerOf(actor);
+      // The queue first: a claim leaves it only after its decision is on the books.
+      let away: unknown;
+      const queued = await claimQueue.find(id).catch((error) => {
+        away = error;
+        return null;
+      });
+      if (queued && queued.customerId === customerId) return { ...queued, status: 'queued' };
+      const known = await coupons.claim(id, customerId);
+      // What is decided can be told without the queue; what is not, cannot.
+      if (!known && away) throw away;
+      const { claim, coupon } = found(known, 'claim');
+      const { campaignId } = claim;
+      if (coupon) return { id, campaignId, customerId, status: 'issued', coupon };
+      return { id, campaignId, customerId, status: 'refused', reason: claim.reason as ClaimRefusal };
+    },
+
+    /** Decides what is queued, until stopped: the worker's job. A refusal is on the books before the claim leaves the queue. */
+    work: () =>
+      claimQueue.work(async (queued) => {
+        const coupon = await transact(scopeOf(queued), (books) => {
+          try {
+            return issue(books, queued);
+          } catch (error) {
+            const reason = claimRefusalOf(error);
+            if (!reason) throw error;
+            const known = books.get('claims', queued.id);
+            const record = decided(queued, known, books.now);
+            books.put(
+              'claims',
+              known?.decision === 'issued' ? { ...known, attempts: record.attempts } : refusedClaim(record, reason),
+            );
+            return null;
+          }
+        });
+        gate.settle(queued.campaignId, queued.customerId, coupon ? 'issued' : 'returned');
+      }),
+  };
+};

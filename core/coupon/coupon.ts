@@ -1,0 +1,34 @@
+import { hours, type Instant } from '../shared/time.ts';
+import type { Campaign, CouponTerms } from './campaign.ts';
+
+/** One customer's, out of one campaign. It keeps the terms that it was issued with. */
+export interface Coupon extends CouponTerms {
+  readonly id: string;
+  readonly campaignId: string;
+  readonly customerId: string;
+  /** Place in the campaign: 1 = first. Without gaps and ties. */
+  readonly rank: number;
+  readonly issuedAt: Instant;
+  readonly expiresAt: Instant;
+  /** The live order that it serves. */
+  readonly orderId: string | null;
+}
+
+export type CouponStatus = 'usable' | 'used' | 'expired';
+
+export const couponStatus = (coupon: Coupon, now: Instant): CouponStatus =>
+  coupon.orderId !== null ? 'used' : now >= coupon.expiresAt ? 'expired' : 'usable';
+
+/** The coupon that `campaign`, having just handed it out, gives. */
+export const couponOf = (campaign: Campaign, id: string, customerId: string, now: Instant): Coupon => ({
+  id,
+  campaignId: campaign.id,
+  customerId,
+  rank: campaign.issued,
+  discount: campaign.discount,
+  minOrder: campaign.minOrder,
+  maxDiscount: campaign.maxDiscount,
+  issuedAt: now,
+  expiresAt: now + hours(24 * campaign.validDays),
+  orderId: null,
+});
