@@ -62,8 +62,8 @@ const policyOf = (config: Config): Policy => ({
 export const compose = async (config: Config, logger: Logger): Promise<Service> => {
   const embedded = config.DATABASE_URL ? null : await startEmbeddedPostgres({ dataDir: resolve(config.DATA_DIR) });
   const databaseUrl = config.DATABASE_URL ?? (embedded?.connectionString as string);
+  await migrate(databaseUrl);
   const reads = connectReads(databaseUrl);
-  await migrate(reads);
   const secret = () => randomBytes(32).toString('base64url');
   const keys = config.JWT_JWKS_URL
     ? { jwksUrl: config.JWT_JWKS_URL }
@@ -146,7 +146,4 @@ export const compose = async (config: Config, logger: Logger): Promise<Service> 
 };
 
 /** Brings a database up to date without starting a service on it. */
-export const migrateDatabase = async (databaseUrl: string): Promise<void> => {
-  const reads = connectReads(databaseUrl, 1);
-  await migrate(reads).finally(reads.close);
-};
+export const migrateDatabase = migrate;

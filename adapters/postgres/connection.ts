@@ -27,7 +27,7 @@ export const clientConfig = (connectionString: string, settings: readonly string
   connectionTimeoutMillis: 3_000,
   keepAlive: true,
   application_name: 'firstcome',
-  options: ['timezone=UTC', 'statement_timeout=10000', 'idle_in_transaction_session_timeout=10000', 'jit=off', ...settings]
+  options: ['timezone=UTC', 'jit=off', 'idle_in_transaction_session_timeout=3000', ...settings]
     .map((setting) => `-c ${setting}`)
     .join(' '),
 });
@@ -52,16 +52,23 @@ class NamingClient extends pg.Client {
     if (typeof text === 'string' && Array.isArray(values) && values.length > 0)
       args[0] = { text, name: statementName(text), values };
     // biome-ignore lint/suspicious/noExplicitAny: as above.
-    return (super.query as any)(...args);
+    const result = (super.query as any)(...args);
+    // After a read time-out pg would go on to use a connection that still owes an answer; and one whose plans are stale, or
+    // that leads to a replica, stays so.
+    result?.catch?.((error: Error) => isConnectionLoss(error) && this.connection.stream.destroy());
+    return result;
   }
 }
 
 /** What pg and the operating system say when the server is not there, as opposed to when it said no. */
 export const isConnectionLoss = (error: unknown): boolean => {
   const { code, message } = error as { code?: string; message?: string };
-  // 08: connection; 57P01-03: shutdown, crash, starting up; 53300: too many connections; 25P03: idle in transaction.
-  if (code) return /^(08|57P0[1-5]|53300|25P03|E[A-Z]+$)/.test(code);
-  return /Connection terminated|timeout exceeded|Client has encountered|not queryable|Query read timeout/i.test(message ?? '');
+  // 08: connection; 57P01-03: shutdown, crash, starting up; 53300: too many connections; 25P03: idle in transaction;
+  // 25006: a replica after a fail-over; 0A000: a plan from before a migration. A new connection helps against all of them.
+  if (code) return /^(08|57P0[1-5]|53300|25P03|25006|0A000|E[A-Z]+$)/.test(code);
+  return /Connection terminated|timeout (exceeded|expired)|Client has encountered|not queryable|Query read timeout/i.test(
+    message ?? '',
+  );
 };
 
 export interface Reads {
@@ -71,12 +78,14 @@ export interface Reads {
   close(): Promise<void>;
 }
 
-/** The pool for reads and migrations. A read that finds the server away throws `Unavailable`. */
+/** The pool for reads. One that finds the server away throws `Unavailable`; see `reading`. */
 export const connectReads = (connectionString: string, max = 8): Reads => {
-  const config = clientConfig(connectionString, ['lock_timeout=3000']);
+  const config = { ...clientConfig(connectionString, ['statement_timeout=4000']), query_timeout: 5_000 };
   const pool = new pg.Pool({ ...config, max, Client: NamingClient, idleTimeoutMillis: 30_000 } as pg.PoolConfig);
   // An idle client that loses its server is replaced by the next connect.
   pool.on('error', () => {});
+  // pg-pool listens to idle clients only; one that breaks in a query would end the process.
+  pool.on('connect', (client) => client.on('error', () => {}));
   const db = new Kysely<Database>({ dialect: new PostgresDialect({ pool }) });
   return {
     db,

@@ -1,6 +1,7 @@
 import { sql } from 'kysely';
 import type { Coupons } from '../../core/ports.ts';
 import { keyOfCursor, pageOf } from '../../core/shared/page.ts';
+import { isUuid } from '../../core/shared/uuid.ts';
 import { type Reads, reading } from './connection.ts';
 import { campaignOf, claimOf, couponOf } from './tables.ts';
 
@@ -15,7 +16,7 @@ export interface PostgresCoupons extends Coupons {
 
 export const postgresCoupons = ({ db }: Reads): PostgresCoupons => {
   const find = async (table: 'campaigns' | 'claims' | 'coupons', id: string) =>
-    (await reading(sql`select * from ${sql.table(table)} where id = ${id}`.execute(db))).rows[0];
+    isUuid(id) ? (await reading(sql`select * from ${sql.table(table)} where id = ${id}`.execute(db))).rows[0] : undefined;
 
   return {
     campaign: async (id) => {

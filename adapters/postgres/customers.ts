@@ -1,4 +1,5 @@
 import type { Customers } from '../../core/ports.ts';
+import { isUuid } from '../../core/shared/uuid.ts';
 import { type Reads, reading } from './connection.ts';
 import { customerOf, loginOf, sessionOf } from './tables.ts';
 
@@ -12,6 +13,7 @@ export const postgresCustomers = ({ db }: Reads): Customers => ({
     return row ? loginOf(row) : null;
   },
   session: async (id) => {
+    if (!isUuid(id)) return null;
     const row = await reading(db.selectFrom('sessions').selectAll().where('id', '=', id).executeTakeFirst());
     return row ? sessionOf(row) : null;
   },

@@ -1,14 +1,26 @@
+import { Kysely, PostgresDialect } from 'kysely';
 import { Migrator } from 'kysely/migration';
-import type { Reads } from './connection.ts';
+import pg from 'pg';
+import { clientConfig } from './connection.ts';
 import * as shop from './migrations/0001-shop.ts';
 import * as coupons from './migrations/0002-coupons.ts';
 
 const migrations = { '0001-shop': shop, '0002-coupons': coupons };
 
-/** Brings the schema up to date. Safe to run by many processes at once: one migrates, the others wait and find it done. */
-export const migrate = async ({ db }: Reads): Promise<void> => {
-  const migrator = new Migrator({ db, provider: { getMigrations: async () => migrations } });
-  const { error, results } = await migrator.migrateToLatest();
-  const failed = results?.find(({ status }) => status === 'Error');
-  if (error) throw new Error(`migration ${failed?.migrationName ?? ''} failed`, { cause: error });
+/**
+ * Brings the schema up to date, on a connection of its own that may take its time. Safe to run by many processes at once: one
+ * migrates, the others wait and find it done.
+ */
+export const migrate = async (connectionString: string): Promise<void> => {
+  const db = new Kysely<unknown>({
+    dialect: new PostgresDialect({ pool: new pg.Pool({ ...clientConfig(connectionString, []), max: 1 }) }),
+  });
+  try {
+    const migrator = new Migrator({ db, provider: { getMigrations: async () => migrations } });
+    const { error, results } = await migrator.migrateToLatest();
+    const failed = results?.find(({ status }) => status === 'Error');
+    if (error) throw new Error(`migration ${failed?.migrationName ?? ''} failed`, { cause: error });
+  } finally {
+    await db.destroy();
+  }
 };

@@ -1,6 +1,7 @@
 import { type RawBuilder, sql } from 'kysely';
 import type { Orders } from '../../core/ports.ts';
 import { keyOfCursor, pageOf } from '../../core/shared/page.ts';
+import { isUuid } from '../../core/shared/uuid.ts';
 import { type Reads, reading } from './connection.ts';
 import { orderOf, orderSelect } from './tables.ts';
 
@@ -12,9 +13,12 @@ export const postgresOrders = ({ db }: Reads): Orders => {
   };
   const ownedBy = (owner: string | null) => (owner === null ? null : sql`customer_id = ${owner}`);
 
+  const one = async (id: string, condition: RawBuilder<unknown>, owner: string | null) =>
+    isUuid(id) ? (await select([condition, ownedBy(owner)], 1))[0] : undefined;
+
   return {
-    find: async (id, owner) => (await select([sql`orders.id = ${id}`, ownedBy(owner)], 1))[0] ?? null,
-    payment: async (id, owner) => (await select([sql`payment_id = ${id}`, ownedBy(owner)], 1))[0]?.payment ?? null,
+    find: async (id, owner) => (await one(id, sql`orders.id = ${id}`, owner)) ?? null,
+    payment: async (id, owner) => (await one(id, sql`payment_id = ${id}`, owner))?.payment ?? null,
     page: async (owner, { status }, { limit, cursor }) => {
       const after = keyOfCursor(cursor, ['uuid']);
       const conditions = [

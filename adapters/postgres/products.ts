@@ -2,6 +2,7 @@ import { sql } from 'kysely';
 import type { ProductStatus, ProductView } from '../../core/catalog/product.ts';
 import type { ProductFilter, Products } from '../../core/ports.ts';
 import { keyOfCursor, pageOf } from '../../core/shared/page.ts';
+import { isUuid } from '../../core/shared/uuid.ts';
 import { type Reads, reading } from './connection.ts';
 import { skuOf } from './tables.ts';
 
@@ -49,6 +50,7 @@ export const postgresProducts = ({ db }: Reads): Products => {
   return {
     find: (id) =>
       new Promise((resolve) => {
+        if (!isUuid(id)) return resolve(null);
         const askers = wanted.get(id);
         if (askers) askers.push(resolve);
         else wanted.set(id, [resolve]);

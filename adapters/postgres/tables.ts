@@ -56,10 +56,6 @@ const keyed = <R>(name: string, columns: readonly Column<R>[], record: (row: Row
 const lineJson = `json_build_object('sku', sku, 'productId', product_id, 'name', name, 'quantity', quantity,
   'unitPrice', unit_price, 'discount', discount, 'amount', amount)`;
 
-/** An order's row with its lines, for `orderOf`. The lines never change, so they may be older than the row's lock. */
-export const orderSelect = `orders.*,
-  (select json_agg(${lineJson} order by position) from order_lines where order_id = orders.id) as lines`;
-
 export const orderOf = (row: Row): Order => ({
   id: row.id,
   customerId: row.customer_id,
@@ -152,6 +148,27 @@ export const claimOf = (row: Row): Claim => ({
   decidedAt: row.decided_at,
 });
 
+const orderColumns: readonly Column<Order>[] = [
+  fixed('id', 'uuid', (r) => r.id),
+  fixed('customer_id', 'text', (r) => r.customerId),
+  changing('status', 'text', (r) => r.status),
+  fixed('goods_total', 'bigint', (r) => r.goodsTotal),
+  fixed('discount_total', 'bigint', (r) => r.discountTotal),
+  fixed('total', 'bigint', (r) => r.total),
+  changing('refunded_total', 'bigint', (r) => r.refundedTotal),
+  fixed('coupon_id', 'uuid', (r) => r.couponId),
+  changing('payment_id', 'uuid', (r) => r.payment?.id),
+  changing('payment_method', 'text', (r) => r.payment?.method),
+  changing('paid_amount', 'bigint', (r) => r.payment?.amount),
+  changing('paid_at', 'timestamptz', (r) => time(r.payment?.paidAt)),
+  fixed('created_at', 'timestamptz', (r) => time(r.createdAt)),
+  fixed('expires_at', 'timestamptz', (r) => time(r.expiresAt)),
+];
+
+/** An order's row with its lines, for `orderOf`. The lines never change, so they may be older than the row's lock. */
+export const orderSelect = `${orderColumns.map(({ name }) => `orders.${name}`).join(', ')},
+  (select json_agg(${lineJson} order by position) from order_lines where order_id = orders.id) as lines`;
+
 export const recordTables: { readonly [K in Kind]: KeyedTable<Records[K]> } = {
   customers: keyed<Customer>(
     'customers',
@@ -239,27 +256,7 @@ export const recordTables: { readonly [K in Kind]: KeyedTable<Records[K]> } = {
     ],
     couponOf,
   ),
-  orders: keyed<Order>(
-    'orders',
-    [
-      fixed('id', 'uuid', (r) => r.id),
-      fixed('customer_id', 'text', (r) => r.customerId),
-      changing('status', 'text', (r) => r.status),
-      fixed('goods_total', 'bigint', (r) => r.goodsTotal),
-      fixed('discount_total', 'bigint', (r) => r.discountTotal),
-      fixed('total', 'bigint', (r) => r.total),
-      changing('refunded_total', 'bigint', (r) => r.refundedTotal),
-      fixed('coupon_id', 'uuid', (r) => r.couponId),
-      changing('payment_id', 'uuid', (r) => r.payment?.id),
-      changing('payment_method', 'text', (r) => r.payment?.method),
-      changing('paid_amount', 'bigint', (r) => r.payment?.amount),
-      changing('paid_at', 'timestamptz', (r) => time(r.payment?.paidAt)),
-      fixed('created_at', 'timestamptz', (r) => time(r.createdAt)),
-      fixed('expires_at', 'timestamptz', (r) => time(r.expiresAt)),
-    ],
-    orderOf,
-    orderSelect,
-  ),
+  orders: keyed<Order>('orders', orderColumns, orderOf, orderSelect),
   accounts: keyed<Account>(
     'accounts',
     [

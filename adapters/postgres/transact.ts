@@ -15,6 +15,7 @@ import {
   type Transact,
 } from '../../core/books.ts';
 import { Unavailable } from '../../core/shared/refusal.ts';
+import { isUuid } from '../../core/shared/uuid.ts';
 import { clientConfig, isConnectionLoss, statementName } from './connection.ts';
 import { factTables, type KeyedTable, lineTable, onceTable, recordTables, type Table } from './tables.ts';
 
@@ -24,6 +25,10 @@ const MAX_BATCH = 128;
 const MAX_WAITING = 5_000;
 /** Milliseconds that a command may wait for its turn, and that a lost commit is looked up for. */
 const PATIENCE = 5_000;
+/** Milliseconds that a batch waits for a row which another process holds; a batch of ours holds its rows for a few. */
+const LOCK_TIMEOUT = 500;
+/** Milliseconds for which commands on a row that did not come free step aside, so that the others go on. */
+const STEP_ASIDE = 300;
 /** How often a command is tried alone after the database said no to its write. */
 const MAX_TRIES = 3;
 
@@ -31,7 +36,15 @@ const MAX_TRIES = 3;
  * Every statement of a lane goes by key, and is planned once. Without the second setting Postgres would plan the long write
  * anew each time, without the third it would keep to plans made while tables were empty.
  */
-const LANE_SETTINGS = ['lock_timeout=2000', 'plan_cache_mode=force_generic_plan', 'enable_seqscan=off'];
+const LANE_SETTINGS = [
+  `lock_timeout=${LOCK_TIMEOUT}`,
+  'plan_cache_mode=force_generic_plan',
+  'enable_seqscan=off',
+  'statement_timeout=3000',
+  // Not what the server defaults to: what is answered is on disk, and locks are seen as the loads assume.
+  'synchronous_commit=on',
+  'default_transaction_isolation=read\\ committed',
+];
 
 interface Command {
   readonly scope: Scope;
@@ -127,14 +140,18 @@ const loads = kinds.map((kind) => {
   return { kind, table, text };
 });
 
-/** First of each batch: numbers it on the lane's row, reads the shared clock and the idempotency keys that are known. */
-const OPENING = `with lane as (update lanes set batch = $1, seen_at = now() where id = $2)
-  select clock_timestamp() as now,
-    (select json_agg(json_build_object('once', json_build_object('subject', subject, 'operation', operation, 'key', key,
+/** First of each batch: numbers it on the lane's row, and reads the idempotency keys that are known. */
+const OPENING = `with lane as (insert into lanes (id, batch, seen_at) values ($2, $1, now())
+      on conflict (id) do update set batch = excluded.batch, seen_at = excluded.seen_at)
+  select (select json_agg(json_build_object('once', json_build_object('subject', subject, 'operation', operation, 'key', key,
         'fingerprint', fingerprint, 'requestId', request_id), 'outcome', outcome,
         'expired', created_at < now() - interval '${ONCE_HOURS} hours'))
       from idempotency_keys
       where (subject, operation, key) in (select * from unnest($3::text[], $4::text[], $5::text[]))) as remembered`;
+
+/** Only what is still expired: another process may have used the key anew since it was read. */
+const FORGET_EXPIRED = `delete from idempotency_keys
+  where subject = $1 and operation = $2 and key = $3 and created_at < now() - interval '${ONCE_HOURS} hours'`;
 
 export interface PostgresTransact {
   readonly transact: Transact;
@@ -172,12 +189,20 @@ export const postgresTransact = (connectionString: string): PostgresTransact => 
   const connected = async (deadline: number): Promise<pg.Client> => {
     for (;;) {
       if (lane) return lane;
-      const client = new pg.Client({ ...clientConfig(connectionString, LANE_SETTINGS), pipeline: true } as pg.ClientConfig);
+      const client = new pg.Client({
+        ...clientConfig(connectionString, LANE_SETTINGS),
+        pipeline: true,
+        query_timeout: 4_000,
+      } as pg.ClientConfig);
       client.on('error', () => drop(client));
       client.on('end', () => drop(client));
       try {
         await client.connect();
-        await client.query('insert into lanes (id, batch, seen_at) values ($1, 0, now()) on conflict (id) do nothing', [laneId]);
+        // On disk before the first batch: a row that is only being inserted could not be waited for.
+        await client.query(
+          'insert into lanes (id, batch, seen_at) values ($1, 0, now()) on conflict (id) do update set seen_at = excluded.seen_at',
+          [laneId],
+        );
         lane = client;
         return client;
       } catch (error) {
@@ -210,15 +235,19 @@ export const postgresTransact = (connectionString: string): PostgresTransact => 
     ]);
     const records = emptyShelves();
     const held = loads.map(async ({ kind, table, text }) => {
-      const keys = new Set(commands.flatMap(({ scope }) => scope[kind] ?? []));
+      const named = commands.flatMap(({ scope }) => scope[kind] ?? []);
+      const keys = new Set(table.key.type === 'uuid' ? named.filter(isUuid) : named);
       if (keys.size === 0) return;
       const { rows } = await ask(client, text, [column([...keys])]);
       for (const row of rows) (records[kind] as Map<string, unknown>).set(row[table.key.name], table.record(row));
     });
     // All are awaited even when one fails, so that the connection is free of them.
-    const results = await Promise.allSettled([begun, opened, ...held]);
+    // After the locks, so that of two decisions on a record the later one has the later moment.
+    const clock = ask(client, 'select clock_timestamp() as now');
+    const results = await Promise.allSettled([begun, opened, ...held, clock]);
     for (const result of results) if (result.status === 'rejected') throw result.reason;
-    const { now, remembered } = (await opened).rows[0];
+    const { remembered } = (await opened).rows[0];
+    const { now } = (await clock).rows[0];
     const known = (remembered ?? []) as (Remembered & { expired: boolean })[];
     return {
       loaded: {
@@ -259,13 +288,7 @@ export const postgresTransact = (connectionString: string): PostgresTransact => 
       const { text, values } = writeOf(changes);
       committing = true;
       const results = await Promise.allSettled([
-        ...expired.map(({ once }) =>
-          ask(client, 'delete from idempotency_keys where subject = $1 and operation = $2 and key = $3', [
-            once.subject,
-            once.operation,
-            once.key,
-          ]),
-        ),
+        ...expired.map(({ once }) => ask(client, FORGET_EXPIRED, [once.subject, once.operation, once.key])),
         ask(client, text, values),
         ask(client, 'commit'),
       ]);
@@ -290,7 +313,8 @@ export const postgresTransact = (connectionString: string): PostgresTransact => 
       try {
         const client = await connected(deadline);
         const { rows } = await ask(client, 'select batch from lanes where id = $1 for update', [laneId]);
-        return rows[0]?.batch === lost.batch ? 'committed' : 'aborted';
+        if (rows.length === 0) throw new Error('the row of the lane is gone');
+        return rows[0].batch === lost.batch ? 'committed' : 'aborted';
       } catch (error) {
         const worthAnother = Date.now() < deadline && (isConnectionLoss(error) || isTimeout(error));
         if (!worthAnother) throw new Unavailable('the outcome of a commit is unknown', 'unknown', error);
@@ -322,7 +346,16 @@ export const postgresTransact = (connectionString: string): PostgresTransact => 
       // Nothing was committed. A lost connection is worth another try, until the commands' patience ends.
       if (isConnectionLoss(error)) return run(due, tries);
       if (due.length > 1) {
-        for (const command of due) await run([command], 0);
+        for (const command of due) {
+          if (stepsAside(command)) waiting.unshift(command);
+          else await run([command], 0);
+        }
+        return;
+      }
+      if (sqlState(error) === LOCK_NOT_AVAILABLE) {
+        const [command] = due as [Command];
+        for (const key of keysOf(command)) held.set(key, Date.now() + STEP_ASIDE);
+        waiting.unshift(command);
         return;
       }
       if (tries + 1 < MAX_TRIES && isRetryable(error)) return run(due, tries + 1);
@@ -330,10 +363,32 @@ export const postgresTransact = (connectionString: string): PostgresTransact => 
     }
   };
 
+  /** Rows that somebody else holds for long, and until when their commands step aside. */
+  const held = new Map<string, number>();
+  const stepsAside = (command: Command): boolean => {
+    const now = Date.now();
+    return held.size > 0 && now <= command.deadline && keysOf(command).some((key) => (held.get(key) ?? 0) > now);
+  };
+
+  /** The next batch, in order. */
+  const next = (): Command[] => {
+    if (held.size === 0) return waiting.splice(0, MAX_BATCH);
+    for (const [key, until] of held) if (until <= Date.now()) held.delete(key);
+    const batch: Command[] = [];
+    const others: Command[] = [];
+    for (const command of waiting.splice(0)) (batch.length < MAX_BATCH && !stepsAside(command) ? batch : others).push(command);
+    waiting.push(...others);
+    return batch;
+  };
+
   const pump = async () => {
     busy = true;
     while (waiting.length > 0) {
-      const batch = waiting.splice(0, MAX_BATCH);
+      const batch = next();
+      if (batch.length === 0) {
+        await new Promise((resolve) => setTimeout(resolve, 20));
+        continue;
+      }
       stats.waiting = waiting.length;
       stats.commands += batch.length;
       await run(batch, 0).catch((error: unknown) => rejectAll(batch, error));
@@ -362,8 +417,12 @@ export const postgresTransact = (connectionString: string): PostgresTransact => 
   };
 };
 
+/** The rows that a command names. */
+const keysOf = ({ scope }: Command): string[] => kinds.flatMap((kind) => (scope[kind] ?? []).map((key) => `${kind} ${key}`));
+
+const LOCK_NOT_AVAILABLE = '55P03';
 const sqlState = (error: unknown): string => (error as { code?: string }).code ?? '';
-/** Unique violation, deadlock, serialization failure, lock time-out: another process was there first; fresh records may differ. */
-const isRetryable = (error: unknown): boolean => ['23505', '40P01', '40001', '55P03'].includes(sqlState(error));
+/** Unique violation, deadlock, serialization failure: another process was there first; fresh records may differ. */
+const isRetryable = (error: unknown): boolean => ['23505', '40P01', '40001'].includes(sqlState(error));
 /** Lock and statement time-out. */
-const isTimeout = (error: unknown): boolean => ['55P03', '57014'].includes(sqlState(error));
+const isTimeout = (error: unknown): boolean => [LOCK_NOT_AVAILABLE, '57014'].includes(sqlState(error));

@@ -1,4 +1,5 @@
 import { refuse } from './refusal.ts';
+import { isUuid } from './uuid.ts';
 
 export interface PageRequest {
   /** 1 to 100. */
@@ -29,11 +30,10 @@ export const pageOf = <T>(rows: readonly T[], limit: number, key: (item: T) => r
 type Part = 'string' | 'number' | 'uuid';
 type KeyOf<Shape extends readonly Part[]> = { [I in keyof Shape]: Shape[I] extends 'number' ? number : string };
 
-const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
 const fits: { readonly [P in Part]: (part: unknown) => boolean } = {
-  string: (part) => typeof part === 'string',
+  string: (part) => typeof part === 'string' && part.isWellFormed() && !part.includes('\0'),
   number: Number.isSafeInteger,
-  uuid: (part) => typeof part === 'string' && UUID.test(part),
+  uuid: (part) => typeof part === 'string' && isUuid(part),
 };
 
 /** The sort key in a cursor; its parts must be of the types in `shape`. Refuses anything else: `invalid_cursor`. */

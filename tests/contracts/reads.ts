@@ -471,6 +471,6 @@ export const readChecks: Checks = {
   },
 };
 
-/** Every guarantee of the ports that read, on an adapter. `broken`: known bugs of the adapter. */
-export const readsContract = (name: string, make: MakeStoreWorld, broken: readonly string[] = []): void =>
-  runChecks(`${name}: the contract of the reads`, readChecks, make, broken);
+/** Every guarantee of the ports that read, on an adapter. */
+export const readsContract = (name: string, make: MakeStoreWorld): void =>
+  runChecks(`${name}: the contract of the reads`, readChecks, make);

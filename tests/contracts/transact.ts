@@ -649,6 +649,6 @@ export const transactChecks: Checks = {
   },
 };
 
-/** Every guarantee of `Transact`, on an adapter. `broken`: known bugs of the adapter. */
-export const transactContract = (name: string, make: MakeStoreWorld, broken: readonly string[] = []): void =>
-  runChecks(`${name}: the contract of Transact`, transactChecks, make, broken);
+/** Every guarantee of `Transact`, on an adapter. */
+export const transactContract = (name: string, make: MakeStoreWorld): void =>
+  runChecks(`${name}: the contract of Transact`, transactChecks, make);

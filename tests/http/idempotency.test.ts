@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { type Customer, expectProblem, type HttpWorld, type Json, openHttp } from '../support/http.ts';
 import { operationsOf } from './document.ts';
 
@@ -309,5 +309,32 @@ describe('an idempotency key', () => {
     const [{ sku: code }] = (await world.product()).variants;
     for (const quantity of [1, 2])
       expect((await kim.put(`/v1/cart/items/${code}`, { quantity }, KEY)).body.items[0].quantity).toBe(quantity);
+  });
+});
+
+describe('a claim that is queued', () => {
+  const queued = async () => {
+    const world = await openHttp();
+    const kim = await world.customer();
+    const path = `${await announced(world)}/claims`;
+    const enqueue = () => kim.post(path, undefined, { ...KEY, prefer: 'respond-async' });
+    return { world, kim, path, enqueue, first: await enqueue() };
+  };
+
+  // core/coupon/claim-coupon.ts looks for a decision, and joins the queue, before it looks for the key.
+  test.fails('is answered alike under its key, also once it is decided', async () => {
+    const { world, kim, enqueue, first } = await queued();
+    const working = world.shop.coupons.work();
+    const { id } = first.body;
+    await vi.waitUntil(async () => (await kim.get(`/v1/claims/${id}`)).body.status === 'issued');
+    await working.stop();
+    const replayed = await enqueue();
+    expect([replayed.status, replayed.text]).toEqual([first.status, first.text]);
+  });
+
+  // Prefer is no part of the fingerprint: what was kept for the one is sent as the other, a 500.
+  test.fails('does not share its key with a claim that is not', async () => {
+    const { kim, path } = await queued();
+    expectProblem(await kim.post(path, undefined, KEY), 422, 'idempotency_key_reused');
   });
 });

@@ -29,8 +29,8 @@ export interface TestDatabase {
 /** A new database beside the given one, with the shop's schema in it. */
 export const migratedDatabase = async (databaseUrl: string): Promise<TestDatabase> => {
   const { url, drop } = await freshDatabase(databaseUrl);
+  await migrate(url);
   const connection = connectReads(url);
-  await migrate(connection);
   const pool = new pg.Pool({ connectionString: url, max: 4 });
   pool.on('error', () => {});
   const query: TestDatabase['query'] = async (text, values = []) => (await pool.query(text, [...values])).rows;

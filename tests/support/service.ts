@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { chmod, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -48,6 +48,8 @@ process.on('exit', () => {
 /** A new directory that is removed after the test file. */
 export const newDirectory = async (): Promise<string> => {
   const dir = await mkdtemp(join(tmpdir(), 'firstcome-test-'));
+  // As a usual directory: in a closed one of root's, Postgres would have to live elsewhere.
+  await chmod(dir, 0o755);
   temporary.push(dir);
   return dir;
 };

@@ -158,7 +158,7 @@ describe('bad configuration', () => {
     ['CHARGES_PER_MONTH', ['0', 'ten'], 'a count, 1 to 1000000'],
     ['ORDER_TTL_SECONDS', ['0', '604801', '10m'], 'seconds, 1 to 604800'],
     ['SESSION_TTL_DAYS', ['0', '366'], 'days, 1 to 365'],
-    ['SHUTDOWN_DELAY_SECONDS', ['-1', '61'], 'seconds between /readyz saying no and the last request, 0 to 60'],
+    ['SHUTDOWN_DELAY_SECONDS', ['-1', '21'], 'seconds between /readyz saying no and the last request, 0 to 20'],
   ];
   test.each(bad)('%s: each bad value is refused by name, with what is allowed', (name, values, allowed) => {
     for (const value of values) expect(() => readConfig({ [name]: value }), value).toThrow(`${name} must be ${allowed}`);
