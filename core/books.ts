@@ -84,6 +84,12 @@ export type Scope = { readonly [K in Kind]?: readonly string[] } & { readonly on
  */
 export type Transact = <T>(scope: Scope, decide: (books: Books) => T) => Promise<T>;
 
+/**
+ * Decides what needs no books, and keeps the answer when there is an idempotency key. Its refusal is kept too.
+ */
+export const remembering = async <T>(transact: Transact, once: Once | undefined, decide: () => T): Promise<T> =>
+  once ? transact({ once }, decide) : decide();
+
 /** The answer kept under an idempotency key. */
 export interface Remembered {
   readonly once: Once;

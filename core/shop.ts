@@ -49,8 +49,11 @@ export const createShop = (ports: Ports) => ({
       const hidden = product.status === 'hidden' && actor.role !== 'operator';
       return hidden ? refuse({ code: 'not_found', what: 'product' }) : product;
     },
-    page: (actor: Actor, filter: ProductFilter, page: PageRequest) =>
-      ports.products.page(actor.role === 'operator' ? filter : { ...filter, status: 'on_sale' }, page),
+    page: async (actor: Actor, filter: ProductFilter, page: PageRequest) => {
+      if (actor.role === 'operator') return ports.products.page(filter, page);
+      if (filter.status === 'hidden') return { items: [], nextCursor: null };
+      return ports.products.page({ ...filter, status: 'on_sale' }, page);
+    },
   },
   balance: {
     charge: chargeBalance(ports),

@@ -7,8 +7,11 @@ import { refuse, Unavailable } from '../../core/shared/refusal.ts';
 import type { Shop } from '../../core/shop.ts';
 import { HttpProblem } from './problem.ts';
 
-/** Who may call a route: `customer` and `operator` need a token of that role; either stands for both. */
-export type CallerRule = 'anyone' | 'customer' | 'operator' | 'customer or operator';
+/**
+ * Who may call a route: `customer` and `operator` need a token of that role. `anyone` may come without one; a `stranger` may
+ * too, and a token that it still sends is not looked at, so that an old one does not keep it from logging in.
+ */
+export type CallerRule = 'anyone' | 'stranger' | 'customer' | 'operator' | 'customer or operator';
 
 declare module 'fastify' {
   interface FastifyContextConfig {
@@ -41,6 +44,12 @@ const KNOWN_TOKENS = 20_000;
 const SUBJECT = /^[\x21-\x7e]{1,128}$/;
 const ANYONE: Actor = { subject: 'anyone', role: 'anyone' };
 
+/** A claim as we would take it from a body; anything else is as if it were not there. */
+const plainText = (claim: unknown, max: number): string | null => {
+  if (typeof claim !== 'string' || !claim.isWellFormed() || /\p{Cc}/u.test(claim)) return null;
+  return [...claim.trim()].slice(0, max).join('') || null;
+};
+
 const sha256 = (text: string): Buffer => createHash('sha256').update(text).digest();
 
 /** Tokens in and out. Tokens of a session are made from it alone, so a replayed log-in gives the same ones. */
@@ -64,8 +73,8 @@ export const createAuth = ({ issuer, audience, keys, operatorApiKey }: AuthConfi
       return payload;
     } catch (error) {
       // Not the token's fault: the identity provider's keys cannot be had.
-      const away =
-        error instanceof errors.JWKSTimeout || !(error instanceof errors.JOSEError) || error.code === 'ERR_JOSE_GENERIC';
+      const theirs = [errors.JWKSTimeout, errors.JWKSInvalid].some((kind) => error instanceof kind);
+      const away = theirs || !(error instanceof errors.JOSEError) || error.code === 'ERR_JOSE_GENERIC';
       throw away
         ? new Unavailable('the identity provider is away', 'nothing_changed', error)
         : new HttpProblem('unauthenticated');
@@ -75,15 +84,16 @@ export const createAuth = ({ issuer, audience, keys, operatorApiKey }: AuthConfi
   const actorOf = async (token: string): Promise<Actor> => {
     const payload = await verify(token, audience);
     const { sub, role, exp } = payload;
-    if (!sub || !SUBJECT.test(sub) || (role !== 'customer' && role !== 'operator')) throw new HttpProblem('unauthenticated');
+    if (typeof sub !== 'string' || !SUBJECT.test(sub) || (role !== 'customer' && role !== 'operator'))
+      throw new HttpProblem('unauthenticated');
     const actor: Actor = { subject: sub, role };
     // Tokens of our own sessions carry a session id: their customer is on record. Others' customers are made on first use.
     if (role === 'customer' && payload.sid === undefined) {
       const { email, name } = payload;
       await customers.admit({
         id: sub,
-        email: typeof email === 'string' ? email.slice(0, 320) : null,
-        name: typeof name === 'string' && name !== '' ? name.slice(0, 50) : sub.slice(0, 50),
+        email: plainText(email, 320),
+        name: plainText(name, 50) ?? sub.slice(0, 50),
       });
     }
     if (known.size >= KNOWN_TOKENS) known.delete(known.keys().next().value as string);
@@ -128,6 +138,7 @@ export const createAuth = ({ issuer, audience, keys, operatorApiKey }: AuthConfi
       const rule = request.routeOptions.config.caller ?? 'anyone';
       const header = request.headers.authorization;
       request.actor = ANYONE;
+      if (rule === 'stranger') return;
       if (header === undefined) {
         if (rule !== 'anyone') throw new HttpProblem('unauthenticated');
         return;

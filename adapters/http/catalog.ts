@@ -48,15 +48,17 @@ const newProduct = z.strictObject({
     .min(1)
     .max(100),
 });
-const productChange = z.strictObject({
-  name: text(200).optional(),
-  category: text(100).optional(),
-  status: status.optional(),
-  variants: z
-    .array(z.strictObject({ sku, name: text(200).optional(), price: wonIn.max(1_000_000_000).optional() }))
-    .max(100)
-    .optional(),
-});
+const productChange = z
+  .strictObject({
+    name: text(200).optional(),
+    category: text(100).optional(),
+    status: status.optional(),
+    variants: z
+      .array(z.strictObject({ sku, name: text(200).optional(), price: wonIn.max(1_000_000_000).optional() }))
+      .max(100)
+      .optional(),
+  })
+  .refine((change) => Object.keys(change).length > 0, 'must change something');
 const adjustment = z
   .object({ id: z.uuid(), sku: z.string(), delta: z.int(), stock: z.int(), reason: z.string(), createdAt: instant })
   .meta({ id: 'StockAdjustment' });

@@ -9,13 +9,14 @@ import type { Actor } from '../../core/shared/actor.ts';
 import { DomainError } from '../../core/shared/refusal.ts';
 import type { Instant } from '../../core/shared/time.ts';
 import type { Shop } from '../../core/shop.ts';
-import { callerOf } from './idempotency.ts';
+import { callerOf, wantsAsync } from './idempotency.ts';
 import {
   id,
   idParams,
   instant,
   instantIn,
   limit,
+  noBody,
   pageOf,
   pageOnWire,
   pageQuery,
@@ -217,6 +218,7 @@ export const couponRoutes =
           tags: campaigns,
           summary: 'Close a campaign before its time, for good',
           params: idParams,
+          body: noBody,
           response: { 200: campaign },
         },
       },
@@ -236,12 +238,13 @@ export const couponRoutes =
             '201: the coupon, durably issued. With `Prefer: respond-async` 202: the claim, queued; it holds no coupon yet. ' +
             '409 sold_out, already_claimed, not_open or closed.',
           params: idParams,
+          body: noBody,
           response: { 201: coupon, 202: claim },
         },
       },
       async (request, reply) => {
         const asked = { campaignId: request.params.id };
-        if (/(^|,)\s*respond-async\s*(;|,|$)/i.test(String(request.headers.prefer ?? ''))) {
+        if (wantsAsync(request)) {
           const view = await shop.coupons.enqueue(callerOf(request), asked);
           reply.header('preference-applied', 'respond-async').header('location', `/v1/claims/${view.id}`);
           return reply.code(202).send(claimOnWire(view, now()));

@@ -42,7 +42,7 @@ export const customerRoutes =
     app.post(
       '/v1/customers',
       {
-        config: { caller: 'anyone' },
+        config: { caller: 'stranger' },
         schema: {
           tags,
           summary: 'Register',
@@ -55,7 +55,7 @@ export const customerRoutes =
     app.post(
       '/v1/sessions',
       {
-        config: { caller: 'anyone' },
+        config: { caller: 'stranger' },
         schema: {
           tags,
           summary: 'Log in',
@@ -71,7 +71,7 @@ export const customerRoutes =
     app.post(
       '/v1/sessions/refresh',
       {
-        config: { caller: 'anyone' },
+        config: { caller: 'stranger' },
         schema: { tags, summary: 'Prolong a log-in', body: z.strictObject({ refreshToken }), response: { 201: tokens } },
       },
       async (request, reply) => {
@@ -82,11 +82,11 @@ export const customerRoutes =
     app.post(
       '/v1/sessions/end',
       {
-        config: { caller: 'anyone' },
+        config: { caller: 'stranger' },
         schema: { tags, summary: 'Log out', body: z.strictObject({ refreshToken }), response: { 204: z.null() } },
       },
       async (request, reply) => {
-        await shop.customers.endSession(await auth.sessionOf(request.body.refreshToken));
+        await shop.customers.endSession(callerOf(request), await auth.sessionOf(request.body.refreshToken));
         return reply.code(204).send(null);
       },
     );

@@ -24,7 +24,7 @@ export const idempotency = (app: FastifyInstance, secret: Uint8Array) => {
     const key = request.headers['idempotency-key'];
     if (request.method !== 'POST' || key === undefined) return;
     if (typeof key !== 'string' || !KEY.test(key)) throw new HttpProblem('invalid_idempotency_key');
-    const asked = JSON.stringify([request.params, request.query, request.body ?? null]);
+    const asked = JSON.stringify([request.params, request.query, request.body ?? null, wantsAsync(request)]);
     const once: Once = {
       subject: request.actor.subject,
       operation: `POST ${request.routeOptions.url}`,
@@ -43,6 +43,10 @@ export const idempotency = (app: FastifyInstance, secret: Uint8Array) => {
     if (request.once) running.delete(onceKey(request.once));
   });
 };
+
+/** `Prefer: respond-async` (RFC 7240): another preference is another request. */
+export const wantsAsync = ({ headers }: FastifyRequest): boolean =>
+  /(^|,)\s*respond-async\s*(;|,|$)/i.test(String(headers.prefer ?? ''));
 
 /** First argument of a command: who asks, under which idempotency key. */
 export const callerOf = ({ actor, once }: FastifyRequest): Caller => ({ actor, once });

@@ -1,19 +1,30 @@
 import swagger from '@fastify/swagger';
 import swaggerUi from '@fastify/swagger-ui';
 import type { FastifyInstance } from 'fastify';
-import { createJsonSchemaTransform, jsonSchemaTransformObject } from 'fastify-type-provider-zod';
+import { createJsonSchemaTransform, createJsonSchemaTransformObject } from 'fastify-type-provider-zod';
+import { z } from 'zod';
+import type { CallerRule } from './auth.ts';
 import { problem } from './schemas.ts';
 
 /** `format` says it better than zod's regular expressions for dates and UUIDs, and the bounds of a double are no bounds. */
-const transformSchema = createJsonSchemaTransform({
-  zodToJsonConfig: {
-    override: ({ jsonSchema }) => {
-      if (jsonSchema.format === 'uuid' || jsonSchema.format === 'date-time') delete jsonSchema.pattern;
-      if (jsonSchema.minimum === Number.MIN_SAFE_INTEGER) delete jsonSchema.minimum;
-      if (jsonSchema.maximum === Number.MAX_SAFE_INTEGER) delete jsonSchema.maximum;
-    },
+const zodToJsonConfig: NonNullable<Parameters<typeof createJsonSchemaTransform>[0]['zodToJsonConfig']> = {
+  override: ({ jsonSchema }) => {
+    if (jsonSchema.format === 'uuid' || jsonSchema.format === 'date-time') delete jsonSchema.pattern;
+    if (jsonSchema.minimum === Number.MIN_SAFE_INTEGER) delete jsonSchema.minimum;
+    if (jsonSchema.maximum === Number.MAX_SAFE_INTEGER) delete jsonSchema.maximum;
   },
-});
+};
+const transformSchema = createJsonSchemaTransform({ zodToJsonConfig });
+const transformDocument = createJsonSchemaTransformObject({ zodToJsonConfig });
+
+/** All that the page needs is served here. */
+const DOCS_POLICY = {
+  'default-src': ["'self'"],
+  'img-src': ["'self'", 'data:'],
+  'style-src': ["'self'", "'unsafe-inline'"],
+  'object-src': ["'none'"],
+  'frame-ancestors': ["'self'"],
+};
 
 const IDEMPOTENCY_KEY = {
   type: 'object',
@@ -26,6 +37,8 @@ const IDEMPOTENCY_KEY = {
     },
   },
 };
+
+const open = (caller: CallerRule | undefined): boolean => caller === 'anyone' || caller === 'stranger';
 
 /** OpenAPI 3.1 out of the schemas that validate, and a page at /docs that works offline. Before the routes. */
 export const openApi = async (app: FastifyInstance, version: string): Promise<void> => {
@@ -48,13 +61,15 @@ export const openApi = async (app: FastifyInstance, version: string): Promise<vo
         schema: {
           ...schema,
           ...(method === 'POST' ? { headers: IDEMPOTENCY_KEY } : {}),
-          security: config?.caller === 'anyone' ? [] : [{ bearer: [] }],
-          description: [`Caller: ${config?.caller}.`, schema.description].filter(Boolean).join(' '),
+          security: open(config?.caller) ? [] : [{ bearer: [] }],
+          description: [`Caller: ${open(config?.caller) ? 'anyone' : config?.caller}.`, schema.description]
+            .filter(Boolean)
+            .join(' '),
         },
       };
     },
     transformObject: (document) => {
-      const object = jsonSchemaTransformObject(document);
+      const object = transformDocument(document);
       // Requests are written out in place; only answers are named.
       const schemas = 'components' in object ? (object.components?.schemas ?? {}) : {};
       for (const name of Object.keys(schemas)) if (name.endsWith('Input')) delete schemas[name];
@@ -64,12 +79,18 @@ export const openApi = async (app: FastifyInstance, version: string): Promise<vo
   const wrong = { description: 'What is wrong, and what to do.', content: { 'application/problem+json': { schema: problem } } };
   app.addHook('onRoute', (route) => {
     if (!route.schema?.response || !route.url.startsWith('/v1/')) return;
-    route.schema = { ...route.schema, response: { ...(route.schema.response as object), '4xx': wrong, '5xx': wrong } };
+    // A query parameter that no schema names would be dropped in silence.
+    const querystring = route.schema.querystring ?? z.strictObject({});
+    route.schema = {
+      ...route.schema,
+      querystring,
+      response: { ...(route.schema.response as object), '4xx': wrong, '5xx': wrong },
+    };
   });
   await app.register(async (docs) => {
     docs.addHook('onRoute', (route) => {
       route.config = { ...route.config, caller: 'anyone' };
     });
-    await docs.register(swaggerUi, { routePrefix: '/docs', staticCSP: true });
+    await docs.register(swaggerUi, { routePrefix: '/docs', staticCSP: DOCS_POLICY });
   });
 };

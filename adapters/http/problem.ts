@@ -1,3 +1,4 @@
+import { STATUS_CODES } from 'node:http';
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify';
 import { hasZodFastifySchemaValidationErrors } from 'fastify-type-provider-zod';
 import { DomainError, type Refusal, Unavailable } from '../../core/shared/refusal.ts';
@@ -169,7 +170,6 @@ const BY_STATUS: { readonly [status: number]: keyof typeof faults } = {
   413: 'body_too_large',
   415: 'unsupported_media_type',
   429: 'rate_limited',
-  503: 'unavailable',
 };
 
 const validationErrors = (error: FastifyError): { path: string; message: string }[] =>
@@ -219,7 +219,9 @@ const warnUnavailable = (request: FastifyRequest, { message, cause }: Unavailabl
 const fault = (code: keyof typeof faults): Said => faults[code] as Said;
 
 /** Every error as RFC 9457 problem+json. What a rule did not say is logged and told without its innards. */
-export const problemHandler = (error: FastifyError | Error, request: FastifyRequest, reply: FastifyReply) => {
+export const problemHandler = (thrown: unknown, request: FastifyRequest, reply: FastifyReply) => {
+  const error =
+    thrown instanceof Error ? (thrown as FastifyError) : new Error('something that is no error was thrown', { cause: thrown });
   if (error instanceof DomainError) {
     const { refusal, decidedFor } = error;
     const said = (refusals[refusal.code] as (refusal: Refusal) => Said)(refusal);
@@ -238,8 +240,10 @@ export const problemHandler = (error: FastifyError | Error, request: FastifyRequ
       errors: validationErrors(error as FastifyError),
     });
   }
-  const status = 'statusCode' in error && error.statusCode ? error.statusCode : 500;
-  if (status >= 500 && status !== 503) {
+  // Only Fastify's own errors know a status; that of any other error is somebody else's.
+  const { code: fastifyCode, statusCode = 500 } = error as Partial<FastifyError>;
+  const status = fastifyCode?.startsWith('FST_') ? statusCode : 500;
+  if (status < 400 || status >= 500) {
     request.log.error({ err: error }, 'internal error');
     return send(request, reply, 'internal_error', fault('internal_error'));
   }
@@ -249,3 +253,22 @@ export const problemHandler = (error: FastifyError | Error, request: FastifyRequ
 
 export const routeNotFound = (request: FastifyRequest, reply: FastifyReply) =>
   send(request, reply, 'route_not_found', fault('route_not_found'));
+
+/** What is not even HTTP. Node's error holds the packet, and that may hold secrets: of it only the code is used. */
+export const notHttp = (
+  error: { readonly code?: string },
+  newId: () => string,
+): { readonly status: string; readonly body: string } => {
+  const status = error.code === 'HPE_HEADER_OVERFLOW' ? 431 : error.code === 'ERR_HTTP_REQUEST_TIMEOUT' ? 408 : 400;
+  const { title, detail } = fault('bad_request');
+  const body = {
+    type: 'urn:firstcome:problem:bad_request',
+    title,
+    status,
+    detail,
+    code: 'bad_request',
+    instance: '/',
+    requestId: newId(),
+  };
+  return { status: `${status} ${STATUS_CODES[status]}`, body: JSON.stringify(body) };
+};

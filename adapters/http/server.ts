@@ -1,3 +1,4 @@
+import { setTimeout as pause } from 'node:timers/promises';
 import helmet from '@fastify/helmet';
 import rateLimit from '@fastify/rate-limit';
 import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController, type RouteOptions } from 'fastify';
@@ -16,7 +17,7 @@ import { parseJson } from './json.ts';
 import type { Metrics } from './metrics.ts';
 import { openApi } from './openapi.ts';
 import { orderRoutes } from './orders.ts';
-import { HttpProblem, problemHandler, routeNotFound } from './problem.ts';
+import { HttpProblem, notHttp, problemHandler, routeNotFound } from './problem.ts';
 
 export interface HttpOptions {
   readonly shop: Shop;
@@ -58,6 +59,14 @@ export const createServer = async (options: HttpOptions): Promise<{ app: Fastify
     },
     // What does not even parse as HTTP is answered in the same shape.
     frameworkErrors: (error, request, reply) => problemHandler(error, request as never, reply as never),
+    clientErrorHandler(error, socket) {
+      options.logger.debug({ code: error.code }, 'not HTTP');
+      // With an answer under way on this connection, another one would be taken for it.
+      if (!socket.writable || socket.bytesWritten > 0) return void socket.destroy();
+      const { status, body } = notHttp(error, newId);
+      const headers = `content-type: application/problem+json\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close`;
+      socket.end(`HTTP/1.1 ${status}\r\n${headers}\r\n\r\n${body}`);
+    },
   });
   app.setValidatorCompiler(validatorCompiler);
   app.setSerializerCompiler(serializerCompiler);
@@ -83,6 +92,15 @@ export const createServer = async (options: HttpOptions): Promise<{ app: Fastify
     } catch (error) {
       done(error as Error);
     }
+  });
+  // Whoever keeps a connection is told to open its next one elsewhere, and gets a moment to hear of it.
+  app.addHook('onSend', async (_request, reply) => {
+    if (leaving) reply.header('connection', 'close');
+  });
+  app.addHook('preClose', async () => {
+    leaving = true;
+    const connections = () => new Promise<number>((resolve) => app.server.getConnections((_error, count) => resolve(count ?? 0)));
+    for (const deadline = Date.now() + 500; Date.now() < deadline && (await connections()) > 0; ) await pause(20);
   });
   app.addHook('onResponse', async (request, reply) => {
     const { method, url } = request;

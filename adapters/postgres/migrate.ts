@@ -1,7 +1,7 @@
 import { Kysely, PostgresDialect } from 'kysely';
 import { Migrator } from 'kysely/migration';
 import pg from 'pg';
-import { clientConfig } from './connection.ts';
+import { clientConfig, isConnectionLoss } from './connection.ts';
 import * as shop from './migrations/0001-shop.ts';
 import * as coupons from './migrations/0002-coupons.ts';
 
@@ -12,14 +12,17 @@ const migrations = { '0001-shop': shop, '0002-coupons': coupons };
  * migrates, the others wait and find it done.
  */
 export const migrate = async (connectionString: string): Promise<void> => {
-  const db = new Kysely<unknown>({
-    dialect: new PostgresDialect({ pool: new pg.Pool({ ...clientConfig(connectionString, []), max: 1 }) }),
-  });
+  const pool = new pg.Pool({ ...clientConfig(connectionString, []), max: 1 });
+  pool.on('error', () => {});
+  pool.on('connect', (client) => client.on('error', () => {}));
+  const db = new Kysely<unknown>({ dialect: new PostgresDialect({ pool }) });
   try {
     const migrator = new Migrator({ db, provider: { getMigrations: async () => migrations } });
     const { error, results } = await migrator.migrateToLatest();
     const failed = results?.find(({ status }) => status === 'Error');
-    if (error) throw new Error(`migration ${failed?.migrationName ?? ''} failed`, { cause: error });
+    if (error && isConnectionLoss(error))
+      throw new Error(`the database does not answer: ${(error as Error).message}`, { cause: error });
+    if (error) throw new Error(`migration ${failed?.migrationName ?? ''} failed: ${(error as Error).message}`, { cause: error });
   } finally {
     await db.destroy();
   }

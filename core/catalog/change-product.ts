@@ -1,7 +1,7 @@
 import type { Ports } from '../ports.ts';
 import { type Caller, mustBeOperator } from '../shared/actor.ts';
 import { won } from '../shared/money.ts';
-import { found } from '../shared/refusal.ts';
+import { found, refuse } from '../shared/refusal.ts';
 import { lowestPrice, type Product, type ProductStatus, type ProductView, viewOf } from './product.ts';
 
 export interface ChangeProduct {
@@ -24,8 +24,12 @@ export const changeProduct =
     const codes = ((await products.find(input.id))?.variants ?? []).map(({ sku }) => sku);
     return transact({ products: [input.id], skus: codes, once }, (books) => {
       const known = found(books.get('products', input.id), 'product');
-      const changes = new Map((input.variants ?? []).map((variant) => [variant.sku, variant]));
-      for (const code of changes.keys()) if (!codes.includes(code)) found(null, 'sku');
+      const changes = new Map<string, NonNullable<ChangeProduct['variants']>[number]>();
+      for (const variant of input.variants ?? []) {
+        if (!codes.includes(variant.sku)) found(null, 'sku');
+        if (changes.has(variant.sku)) refuse({ code: 'duplicate_sku', sku: variant.sku });
+        changes.set(variant.sku, variant);
+      }
       const name = input.name ?? known.name;
       const status = input.status ?? known.status;
       const skus = codes.map((code) => {

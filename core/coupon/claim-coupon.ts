@@ -1,4 +1,4 @@
-import type { Books } from '../books.ts';
+import { type Books, remembering } from '../books.ts';
 import type { Ports } from '../ports.ts';
 import { type Actor, type Caller, customerOf, type Once } from '../shared/actor.ts';
 import { DomainError, found, refuse } from '../shared/refusal.ts';
@@ -10,6 +10,9 @@ type ClaimPorts = Pick<Ports, 'transact' | 'gate' | 'claimLog' | 'claimQueue' | 
 
 const claimRefusalOf = (error: unknown): ClaimRefusal | undefined =>
   error instanceof DomainError ? claimRefusals.find((code) => code === error.refusal.code) : undefined;
+
+/** Thrown out of a decision that is only to be made when its answer is kept already. */
+const NOT_YET = new Error('not answered yet');
 
 /** Claims, first come first served: the coupon is durably issued before it is answered, and its rank is its place. */
 export const claimCoupons = ({ transact, gate, claimLog, claimQueue, claimId, coupons, newId, now }: ClaimPorts) => {
@@ -81,6 +84,12 @@ export const claimCoupons = ({ transact, gate, claimLog, claimQueue, claimId, co
     }
   };
 
+  /** The answer kept under the key; undefined when there is none yet. */
+  const answered = (once: Once): Promise<ClaimView | undefined> =>
+    transact({ once }, (): ClaimView => {
+      throw NOT_YET;
+    }).catch((error) => (error === NOT_YET ? undefined : Promise.reject(error)));
+
   const askedBy = (actor: Actor, campaignId: string): QueuedClaim => {
     const customerId = customerOf(actor);
     return { id: claimId(campaignId, customerId), campaignId, customerId };
@@ -97,15 +106,17 @@ export const claimCoupons = ({ transact, gate, claimLog, claimQueue, claimId, co
      */
     enqueue: async ({ actor, once }: Caller, { campaignId }: { readonly campaignId: string }): Promise<ClaimView> => {
       const asked = askedBy(actor, campaignId);
+      const replay = once && (await answered(once));
+      if (replay) return replay;
       found(await coupons.campaign(campaignId), 'campaign');
       const known = await coupons.claim(asked.id, asked.customerId);
       const no = known?.coupon ? 'already_claimed' : over.get(campaignId);
       if (no) {
         refused(asked, no);
-        return refuse({ code: no });
+        return remembering(transact, once, () => refuse({ code: no }));
       }
       const view: ClaimView = { ...asked, status: 'queued', position: await claimQueue.add(asked) };
-      return once ? transact({ once }, () => view) : view;
+      return remembering(transact, once, () => view);
     },
 
     /** What became of a claim of the caller's. `not_found` for one that was lost with the queue: it can be made again. */

@@ -9,8 +9,8 @@ export const openSession =
   async ({ once }: Caller, input: { readonly email: string; readonly password: string }): Promise<Session> => {
     const login = await customers.login(normalEmail(input.email));
     const proven = await passwords.verify(input.password, login?.passwordHash ?? null);
-    if (!login || !proven) return refuse({ code: 'invalid_credentials' });
-    return transact({ once }, (books) => {
+    const session = await transact({ once }, (books) => {
+      if (!login || !proven) return refuse({ code: 'invalid_credentials' });
       const session: Session = {
         id: newId(),
         customerId: login.customerId,
@@ -22,6 +22,8 @@ export const openSession =
       books.create('sessions', session);
       return session;
     });
+    // Whatever was answered under this key before: without the password there is no session.
+    return proven ? session : refuse({ code: 'invalid_credentials' });
   };
 
 interface Refreshed {
@@ -55,8 +57,8 @@ export const refreshSession =
 /** Logs out: the session's refresh token serves no longer. Ending an ended session changes nothing. */
 export const endSession =
   ({ transact }: Pick<Ports, 'transact'>) =>
-  async (input: { readonly sessionId: string }): Promise<void> =>
-    transact({ sessions: [input.sessionId] }, (books) => {
+  async ({ once }: Caller, input: { readonly sessionId: string }): Promise<void> =>
+    transact({ sessions: [input.sessionId], once }, (books) => {
       const session = books.get('sessions', input.sessionId);
       if (session && !session.ended) books.put('sessions', { ...session, ended: true });
     });

@@ -1,3 +1,4 @@
+import { remembering } from '../books.ts';
 import { emptyCart } from '../cart/cart.ts';
 import { take } from '../catalog/product.ts';
 import { payFromBalance } from '../payment/pay-order.ts';
@@ -24,8 +25,7 @@ export const quoteOrder =
   async ({ actor, once }: Caller, basket: Basket): Promise<Quote> => {
     const items = await itemsOf(carts, customerOf(actor), basket);
     const skus = new Map((await products.skus(items.map(({ sku }) => sku))).map((sku) => [sku.sku, sku]));
-    const decide = () => quote(items, (sku) => skus.get(sku));
-    return once ? transact({ once }, decide) : decide();
+    return remembering(transact, once, () => quote(items, (sku) => skus.get(sku)));
   };
 
 /**

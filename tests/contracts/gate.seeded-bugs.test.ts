@@ -182,7 +182,12 @@ describe('the contract of Gate finds a gate that', () => {
       now += 60_000;
     };
     const world = { gate, other: other ?? gate, books, settled: tick, expire, close: async () => {} };
-    await expect(gateChecks[broken]?.(world)).rejects.toThrow();
+    // Not with `rejects`: of tests that run together, it may fail another one.
+    const found = await (gateChecks[broken] as (typeof gateChecks)[string])(world).then(
+      () => false,
+      () => true,
+    );
+    expect(found).toBe(true);
   });
 
   test('every check finds at least one of them', () => {

@@ -182,16 +182,16 @@ describe('prolonging a session', () => {
 
 describe('logging out', () => {
   test('ends the session, and again changes nothing', async () => {
-    const { shop, logIn, refresh } = await registeredShop();
+    const { shop, anyone, logIn, refresh } = await registeredShop();
     const { id } = await logIn();
-    await shop.customers.endSession({ sessionId: id });
-    await shop.customers.endSession({ sessionId: id });
+    await shop.customers.endSession({ actor: anyone }, { sessionId: id });
+    await shop.customers.endSession({ actor: anyone }, { sessionId: id });
     expect(await refusalOf(refresh(id, 1))).toEqual({ code: 'session_ended' });
   });
 
   test('of a session that was never opened does nothing', async () => {
-    const { shop, store } = await registeredShop();
-    await shop.customers.endSession({ sessionId: 'nothing' });
+    const { shop, store, anyone } = await registeredShop();
+    await shop.customers.endSession({ actor: anyone }, { sessionId: 'nothing' });
     expect(await store.customers.session('nothing')).toBeNull();
   });
 });

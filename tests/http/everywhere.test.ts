@@ -99,10 +99,10 @@ describe('problems', () => {
   ])('an unexpected fault (%s) is logged and tells nothing of itself', tellsNothing);
 
   // problem.ts: `'statusCode' in error` throws for what is no object, and the framework answers with that message.
-  test.fails.each(['root', null, undefined])('a fault that is no error (%s) is logged and tells nothing of itself', tellsNothing);
+  test.each(['root', null, undefined])('a fault that is no error (%s) is logged and tells nothing of itself', tellsNothing);
 
   // problem.ts takes over whatever statusCode a foreign error bears, and then logs nothing.
-  test.fails.each([200, 302, 401])('a fault that bears the status %s of somebody else is logged and is a 500', (statusCode) =>
+  test.each([200, 302, 401])('a fault that bears the status %s of somebody else is logged and is a 500', (statusCode) =>
     tellsNothing(Object.assign(new Error('root'), { statusCode })),
   );
 });
@@ -144,16 +144,13 @@ describe('rights', async () => {
   });
 
   // Routes without a body schema take any body for none.
-  test.fails.each(operations.filter(({ method, body }) => method === 'POST' && !body))(
-    '$name refuses a body',
-    async (operation) => {
-      const client = operation.caller === 'operator' ? operator : kim;
-      const path = operation.path.replace('{id}', '01900000-0000-7000-8000-000000000000');
-      expectProblem(await client.post(path, { unknown: 1 }), 400, 'validation_failed');
-    },
-  );
+  test.each(operations.filter(({ method, body }) => method === 'POST' && !body))('$name refuses a body', async (operation) => {
+    const client = operation.caller === 'operator' ? operator : kim;
+    const path = operation.path.replace('{id}', '01900000-0000-7000-8000-000000000000');
+    expectProblem(await client.post(path, { unknown: 1 }), 400, 'validation_failed');
+  });
 
-  test.fails('every operation refuses an unknown query parameter', async () => {
+  test('every operation refuses an unknown query parameter', async () => {
     for (const { method, path, caller } of queries.filter(({ known, method }) => !known && method === 'GET')) {
       if (path.includes('{')) continue;
       const answer = await (caller === 'operator' ? operator : kim).send(method, `${path}?unknown=1`);

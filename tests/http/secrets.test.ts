@@ -140,14 +140,14 @@ describe('what is no HTTP', () => {
   };
 
   // The framework logs the whole packet (trace, as the list of its bytes) when it cannot parse it: server.ts has no clientErrorHandler.
-  test.fails('does not bring the token beside it into the log', async () => {
+  test('does not bring the token beside it into the log', async () => {
     const { world, answer } = await sent(
       `GET /v1/me HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${OPERATOR_KEY}\r\nbad header\r\n\r\n`,
     );
     expectSilence(world, [answer], [OPERATOR_KEY]);
   });
 
-  test.fails('does not bring a password into the log', async () => {
+  test('does not bring a password into the log', async () => {
     const { world, answer } = await sent(
       `POST /v1/sessions HTTP/1.1\r\nHost: x\r\nContent-Length: nine\r\n\r\n{"password":"${CANARY}"}`,
     );

@@ -228,12 +228,7 @@ describe('on a Postgres of its own', () => {
     const killBackend = async () => {
       const [backend] = await backends();
       process.kill((backend as { pid: number }).pid, 'SIGKILL');
-      await until(() =>
-        backends().then(
-          (some) => some.length > 0,
-          () => false,
-        ),
-      );
+      await until(async () => (await readiness()) === 200);
     };
     await sellOut(shop, [killBackend, killBackend]);
   });

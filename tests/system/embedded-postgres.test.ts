@@ -19,7 +19,7 @@ const newDataDir = async (): Promise<string> => {
   const dir = await mkdtemp(join(tmpdir(), 'firstcome-test-'));
   // As a usual directory: of a closed one there is a test of its own.
   await chmod(dir, 0o755);
-  atTheEnd.push(() => rm(dir, { recursive: true, force: true }));
+  atTheEnd.push(() => rm(dir, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 }));
   return dir;
 };
 
