@@ -73,6 +73,11 @@ export const openApi = async (app: FastifyInstance, version: string): Promise<vo
       // Requests are written out in place; only answers are named.
       const schemas = 'components' in object ? (object.components?.schemas ?? {}) : {};
       for (const name of Object.keys(schemas)) if (name.endsWith('Input')) delete schemas[name];
+      for (const operation of Object.values(object.paths ?? {}).flatMap((path) => Object.values(path ?? {}))) {
+        const body = (operation as { requestBody?: { required: boolean; content: { 'application/json': { schema: object } } } })
+          .requestBody;
+        if (body) body.required = 'required' in body.content['application/json'].schema;
+      }
       return object;
     },
   });

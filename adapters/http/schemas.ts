@@ -19,7 +19,7 @@ export const instant = z.iso.datetime().meta({ description: 'RFC 3339, UTC.' });
 export const instantIn = z.iso.datetime({ offset: true }).meta({ description: 'RFC 3339.' });
 export const id = z.uuid().toLowerCase();
 /** For a POST that says all in its path: no body, or an empty object. */
-export const noBody = z.strictObject({}).optional();
+export const noBody = z.strictObject({});
 export const sku = z
   .string()
   .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/, 'must be 1 to 64 letters, digits, dots, dashes or underscores')

@@ -52,7 +52,7 @@ export const createServer = async (options: HttpOptions): Promise<{ app: Fastify
     forceCloseConnections: 'idle',
     return503OnClosing: false,
     routerOptions: { maxParamLength: 128 },
-    http: { connectionsCheckingInterval: 1_000, headersTimeout: 3_000, maxHeaderSize: 16 * KIB },
+    http: { connectionsCheckingInterval: 1_000, headersTimeout: 3_000, maxHeaderSize: 16 * KIB, requireHostHeader: false },
     genReqId: (raw) => {
       const given = raw.headers['x-request-id'];
       return typeof given === 'string' && REQUEST_ID.test(given) ? given : newId();
@@ -81,11 +81,18 @@ export const createServer = async (options: HttpOptions): Promise<{ app: Fastify
     }
   });
 
+  // A body that did not come says nothing: the schema tells what is missing of it.
+  app.addHook('preValidation', async (request) => {
+    request.body ??= {};
+  });
+
   const auth = createAuth(options.auth, shop.customers);
   app.decorateRequest('actor');
   app.addHook('onRequest', (request, reply, done) => {
     reply.header('x-request-id', request.id);
     try {
+      // Node would answer this one itself, with nothing in it.
+      if (request.headers.host === undefined && request.raw.httpVersion === '1.1') throw new HttpProblem('bad_request');
       const pending = auth.authenticate(request);
       if (pending) pending.then(() => done(), done);
       else done();

@@ -279,7 +279,7 @@ export const redisClaimQueue = (
     let timer: NodeJS.Timeout;
     const pollAgain = () => {
       lookAgain();
-      timer = setTimeout(pollAgain, poll * (0.5 + Math.random()));
+      timer = setTimeout(pollAgain, poll * (0.5 + Math.random())).unref();
     };
     connection.listen(channel, { heard: wake, subscribed: lookAgain });
     pollAgain();

@@ -30,27 +30,27 @@ local function hand(entry)
   taken[#taken + 1] = entry[2][4]
 end
 
--- Those of dead workers, and those whose decision failed. New ones come along however many there are of these.
-local again = redis.call('XAUTOCLAIM', KEYS[1], 'workers', 'worker', idle, '0-0', 'COUNT', 2 * most)
-for _, entry in ipairs(again[2]) do
-  if entry and entry[2] then
-    local id, claim = entry[1], entry[2][2]
-    local deliveries = redis.call('XPENDING', KEYS[1], 'workers', id, id, 1)[1][4]
-    if deliveries <= cap then
-      hand(entry)
-    else
-      redis.call('XADD', KEYS[5], 'MAXLEN', '~', 10000, '*', 'claim', claim, 'customer', entry[2][4])
-      redis.call('PEXPIRE', KEYS[5], keep)
-      redis.call('XACK', KEYS[1], 'workers', id)
-      redis.call('XDEL', KEYS[1], id)
-      redis.call('ZREM', KEYS[2], claim)
-      redis.call('HDEL', KEYS[3], claim)
-      parked[#parked + 1] = claim
-    end
-  end
+local function park(entry)
+  local claim = entry[2][2]
+  redis.call('XADD', KEYS[5], 'MAXLEN', '~', 10000, '*', 'claim', claim, 'customer', entry[2][4])
+  redis.call('PEXPIRE', KEYS[5], keep)
+  redis.call('XACK', KEYS[1], 'workers', entry[1])
+  redis.call('XDEL', KEYS[1], entry[1])
+  redis.call('ZREM', KEYS[2], claim)
+  redis.call('HDEL', KEYS[3], claim)
+  parked[#parked + 1] = claim
 end
 
+-- While there is as much as can be worked at, nothing more.
 if most > #kept then
+  -- Those of dead workers, and those whose decision failed. New ones come along however many there are of these.
+  local again = redis.call('XAUTOCLAIM', KEYS[1], 'workers', 'worker', idle, '0-0', 'COUNT', 2 * most)
+  for _, entry in ipairs(again[2]) do
+    if entry and entry[2] then
+      local deliveries = redis.call('XPENDING', KEYS[1], 'workers', entry[1], entry[1], 1)[1][4]
+      if deliveries <= cap then hand(entry) else park(entry) end
+    end
+  end
   local new = redis.call('XREADGROUP', 'GROUP', 'workers', 'worker', 'COUNT', most - #kept, 'STREAMS', KEYS[1], '>')
   if new then
     for _, entry in ipairs(new[1][2]) do hand(entry) end

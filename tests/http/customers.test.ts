@@ -53,7 +53,7 @@ describe('POST /v1/customers', () => {
     ['a blank name', person({ name: '  ' }), 'name'],
     ['a name of 51 characters', person({ name: 'x'.repeat(51) }), 'name'],
     ['a list', [person()], ''],
-    ['null', null, ''],
+    ['null', null, 'email'],
   ])('%s is refused, and errors says where', async (_what, body, path) => {
     const before = await world.state();
     const problem = expectProblem(await anyone.post('/v1/customers', body), 400, 'validation_failed');

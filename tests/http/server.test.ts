@@ -167,7 +167,6 @@ describe.concurrent('a listening server', () => {
     meets(bytes, ({ status }) => expect([400, 408, 413, 431, 505]).toContain(status)),
   );
 
-  // server.ts has no clientErrorHandler: the framework answers in its own JSON, without code and request id.
   test('answers a problem to what it cannot parse', async () => {
     for (const [, bytes] of garbage) await meets(bytes, (reply) => void expectProblemOnWire(reply));
   });
