@@ -92,7 +92,10 @@ export const createServer = async (options: HttpOptions): Promise<{ app: Fastify
     reply.header('x-request-id', request.id);
     try {
       // Node would answer this one itself, with nothing in it.
-      if (request.headers.host === undefined && request.raw.httpVersion === '1.1') throw new HttpProblem('bad_request');
+      if (request.headers.host === undefined && request.raw.httpVersion === '1.1') {
+        reply.header('connection', 'close');
+        throw new HttpProblem('bad_request');
+      }
       const pending = auth.authenticate(request);
       if (pending) pending.then(() => done(), done);
       else done();
