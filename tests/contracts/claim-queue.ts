@@ -225,13 +225,16 @@ export const claimQueueChecks: Record<string, Check> = {
   'while nobody can decide, all wait in order, and no claim is parked for it': {
     options: { redeliver: SOON, deliveries: 2, batch: 3 },
     async check({ queue }) {
+      let triedInVain = 0;
       const { begun, done, decide } = recorder(async (_, times) => {
         if (times < 6) throw away();
+        triedInVain ||= new Set(begun.map(({ id }) => id)).size;
       });
       await addAll(queue, claims(9));
       queue.work(decide);
       await eventually(async () => expect(await queue.size('c')).toBe(0));
       expect(done).toEqual(claims(9));
+      expect(triedInVain).toBe(3);
       for (const one of claims(9)) expect(begun.filter(({ id }) => id === one.id)).toHaveLength(6);
     },
   },

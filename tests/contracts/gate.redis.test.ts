@@ -225,6 +225,25 @@ describe.skipIf(!url)('redis', () => {
     expect(await world.redis.scard(world.key('c', 'issued'))).toBe(900);
   });
 
+  test('nobody waits for a load, and it is not asked for again meanwhile', async () => {
+    const books = claimBooks();
+    const free = Promise.withResolvers<void>();
+    const load: ClaimBooks['load'] = async (id) => {
+      await free.promise;
+      return books.load(id);
+    };
+    const world = await pair(url as string, { load }, books);
+    books.create('c', 1);
+    for (const customer of customers(10)) expect(await world.gate.admit('c', customer)).toEqual(PASSES);
+    // One for each claim, and one for the guard of the load.
+    expect(world.calls.count).toBe(11);
+    free.resolve();
+    await until(
+      () => world.gate.admit('c', 'ann'),
+      (admission) => sequenceOf(admission) > 0,
+    );
+  });
+
   test('a campaign that does not exist is not asked for with each claim', async () => {
     const world = await pair(url as string);
     for (let i = 0; i < 20; i++) {
@@ -295,11 +314,14 @@ describe.skipIf(!url)('redis', () => {
 
   test('what is settled before the end is sent', async () => {
     const world = await pair(url as string);
-    await opened(world, 'c', 1);
-    await world.gate.admit('c', 'ann');
-    world.gate.settle('c', 'ann', 'issued');
+    await opened(world, 'c', 2);
+    for (const customer of ['ann', 'bob']) {
+      world.gate.settle('c', customer, 'issued');
+      await Promise.resolve();
+    }
     await world.gate.close();
-    expect(await world.other.admit('c', 'bob')).toEqual(SOLD_OUT);
+    await world.raw[0].close();
+    expect(await world.other.admit('c', 'eve')).toEqual(SOLD_OUT);
   });
 });
 
