@@ -20,7 +20,7 @@ export const idempotency = (app: FastifyInstance, secret: Uint8Array) => {
   const running = new Set<string>();
   app.decorateRequest('once', undefined);
 
-  app.addHook('preHandler', async (request) => {
+  const read = (request: FastifyRequest) => {
     const key = request.headers['idempotency-key'];
     if (request.method !== 'POST' || key === undefined) return;
     if (typeof key !== 'string' || !KEY.test(key)) throw new HttpProblem('invalid_idempotency_key');
@@ -36,11 +36,20 @@ export const idempotency = (app: FastifyInstance, secret: Uint8Array) => {
     if (running.has(onceKey(once))) throw new HttpProblem('idempotency_key_in_use', { retryAfter: 1 });
     running.add(onceKey(once));
     request.once = once;
+  };
+  app.addHook('preHandler', (request, _reply, done) => {
+    try {
+      read(request);
+      done();
+    } catch (error) {
+      done(error as Error);
+    }
   });
 
   // Runs for every answer, also for errors and when the client has gone.
-  app.addHook('onSend', async (request) => {
+  app.addHook('onSend', (request, _reply, _payload, done) => {
     if (request.once) running.delete(onceKey(request.once));
+    done();
   });
 };
 

@@ -82,8 +82,9 @@ export const createServer = async (options: HttpOptions): Promise<{ app: Fastify
   });
 
   // A body that did not come says nothing: the schema tells what is missing of it.
-  app.addHook('preValidation', async (request) => {
+  app.addHook('preValidation', (request, _reply, done) => {
     request.body ??= {};
+    done();
   });
 
   const auth = createAuth(options.auth, shop.customers);
@@ -104,18 +105,22 @@ export const createServer = async (options: HttpOptions): Promise<{ app: Fastify
     }
   });
   // Whoever keeps a connection is told to open its next one elsewhere, and gets a moment to hear of it.
-  app.addHook('onSend', async (_request, reply) => {
+  app.addHook('onSend', (_request, reply, _payload, done) => {
     if (leaving) reply.header('connection', 'close');
+    done();
   });
   app.addHook('preClose', async () => {
     leaving = true;
     const connections = () => new Promise<number>((resolve) => app.server.getConnections((_error, count) => resolve(count ?? 0)));
     for (const deadline = Date.now() + 500; Date.now() < deadline && (await connections()) > 0; ) await pause(20);
   });
-  app.addHook('onResponse', async (request, reply) => {
-    const { method, url } = request;
-    request.log.debug({ method, path: url.split('?')[0], status: reply.statusCode, ms: reply.elapsedTime }, 'answered');
-  });
+  if (['debug', 'trace'].includes(options.logger.level)) {
+    app.addHook('onResponse', (request, reply, done) => {
+      const { method, url } = request;
+      request.log.debug({ method, path: url.split('?')[0], status: reply.statusCode, ms: reply.elapsedTime }, 'answered');
+      done();
+    });
+  }
 
   options.metrics.watch(app);
 
@@ -128,7 +133,16 @@ export const createServer = async (options: HttpOptions): Promise<{ app: Fastify
     if (open.length > 0) throw new Error(`these routes declare no caller: ${open.join(', ')}`);
   });
 
-  await app.register(helmet, { contentSecurityPolicy: { directives: { upgradeInsecureRequests: null } } });
+  // What means something for JSON; the docs page has a policy of its own.
+  await app.register(helmet, {
+    contentSecurityPolicy: { useDefaults: false, directives: { defaultSrc: ["'none'"], frameAncestors: ["'none'"] } },
+    crossOriginOpenerPolicy: false,
+    originAgentCluster: false,
+    dnsPrefetchControl: false,
+    ieNoOpen: false,
+    permittedCrossDomainPolicies: false,
+    xssFilter: false,
+  });
   if (options.rateLimit > 0) {
     await app.register(rateLimit, {
       hook: 'preHandler',
