@@ -129,7 +129,7 @@ export const memoryClaimQueue = ({
     };
 
     const wake = (campaignId: string) => {
-      if (signal.aborted || taken.has(campaignId)) return;
+      if (taken.has(campaignId)) return;
       taken.add(campaignId);
       const running = drain(campaignId).finally(() => {
         taken.delete(campaignId);

@@ -165,8 +165,8 @@ export interface PostgresTransact {
  * Decides on the books in Postgres. One connection (a lane) holds, decides, writes and commits; commands that arrive while
  * its transaction is in flight are decided together in the next one. No timer: a lone command waits for nobody.
  *
- * Two round trips a batch, however many commands: [begin, clock and keys, a locking load for each kind] and [one write,
- * commit], pipelined. When the database says no to the write of a batch, its commands run again one by one, so that only the
+ * Two round trips a batch, however many commands: [begin, idempotency keys, a locking load for each kind, clock] and [one
+ * write, commit], pipelined. When the database says no to the write of a batch, its commands run again one by one, so that only the
  * culprit pays. When the reply to a commit is lost, its outcome is looked up by the batch's number and nothing is re-run
  * unless it is known to have failed.
  */
@@ -241,9 +241,9 @@ export const postgresTransact = (connectionString: string): PostgresTransact => 
       const { rows } = await ask(client, text, [column([...keys])]);
       for (const row of rows) (records[kind] as Map<string, unknown>).set(row[table.key.name], table.record(row));
     });
-    // All are awaited even when one fails, so that the connection is free of them.
     // After the locks, so that of two decisions on a record the later one has the later moment.
     const clock = ask(client, 'select clock_timestamp() as now');
+    // All are awaited even when one fails, so that the connection is free of them.
     const results = await Promise.allSettled([begun, opened, ...held, clock]);
     for (const result of results) if (result.status === 'rejected') throw result.reason;
     const { remembered } = (await opened).rows[0];
@@ -346,15 +346,17 @@ export const postgresTransact = (connectionString: string): PostgresTransact => 
       // Nothing was committed. A lost connection is worth another try, until the commands' patience ends.
       if (isConnectionLoss(error)) return run(due, tries);
       if (due.length > 1) {
+        const aside: Command[] = [];
         for (const command of due) {
-          if (stepsAside(command)) waiting.unshift(command);
+          if (stepsAside(command)) aside.push(command);
           else await run([command], 0);
         }
+        waiting.unshift(...aside);
         return;
       }
       if (sqlState(error) === LOCK_NOT_AVAILABLE) {
         const [command] = due as [Command];
-        for (const key of keysOf(command)) held.set(key, Date.now() + STEP_ASIDE);
+        for (const key of keysOf(command)) blocked.set(key, Date.now() + STEP_ASIDE);
         waiting.unshift(command);
         return;
       }
@@ -364,16 +366,16 @@ export const postgresTransact = (connectionString: string): PostgresTransact => 
   };
 
   /** Rows that somebody else holds for long, and until when their commands step aside. */
-  const held = new Map<string, number>();
+  const blocked = new Map<string, number>();
   const stepsAside = (command: Command): boolean => {
     const now = Date.now();
-    return held.size > 0 && now <= command.deadline && keysOf(command).some((key) => (held.get(key) ?? 0) > now);
+    return blocked.size > 0 && now <= command.deadline && keysOf(command).some((key) => (blocked.get(key) ?? 0) > now);
   };
 
   /** The next batch, in order. */
   const next = (): Command[] => {
-    if (held.size === 0) return waiting.splice(0, MAX_BATCH);
-    for (const [key, until] of held) if (until <= Date.now()) held.delete(key);
+    if (blocked.size === 0) return waiting.splice(0, MAX_BATCH);
+    for (const [key, until] of blocked) if (until <= Date.now()) blocked.delete(key);
     const batch: Command[] = [];
     const others: Command[] = [];
     for (const command of waiting.splice(0)) (batch.length < MAX_BATCH && !stepsAside(command) ? batch : others).push(command);

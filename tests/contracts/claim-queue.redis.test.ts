@@ -110,6 +110,25 @@ describe.skipIf(!url)('redis', () => {
     }
   });
 
+  test('what is added just when a worker finds nothing more is not overlooked', async () => {
+    const world = await pair(url as string);
+    const calm = world.tamper.ask;
+    let added = 0;
+    world.tamper.ask = async (call) => {
+      const answer = await calm(call);
+      // Nothing was handed out; before the worker knows it, a claim is added, and the nudge is there.
+      if (Array.isArray(answer) && answer.length === 4 && answer[1].length === 0 && added < 5) {
+        await world.other.add(claim(++added + 1));
+        await world.mine.subscriber.ping();
+      }
+      return answer;
+    };
+    const { done, decide } = recorder();
+    world.queue.work(decide);
+    await world.other.add(claim(1));
+    await eventually(() => expect(done).toEqual(claims(6)));
+  });
+
   test('a lost wake-up delays a claim, no more', async () => {
     const world = await pair(url as string, { poll: 20 });
     const { done, decide } = recorder();
@@ -306,6 +325,13 @@ describe.skipIf(!url)('redis', () => {
     for (const name of lasting) expect(await world.redis.pttl(name)).toBeGreaterThan(0);
   });
 
+  test('an addition that Redis refuses has changed nothing', async () => {
+    const world = await pair(url as string);
+    await world.redis.set(world.key('claims'), 'not a stream', 'PX', 60_000);
+    expect(await outcomeOf(world.queue.add(claim(1)))).toBe('nothing_changed');
+    expect(await world.queue.size('c')).toBe(0);
+  });
+
   test('a pointer to nothing does no harm', async () => {
     const world = await pair(url as string);
     await world.redis.set(`${world.prefix}claim:${claim(1).id}`, 'c');
@@ -418,6 +444,19 @@ describe.skipIf(!probe)('redis in trouble', () => {
     await world.queue.add(claim(4));
     await empty(world.queue);
     expect([...new Set(begun.map(({ id }) => id))]).toEqual(claims(4).map(({ id }) => id));
+  });
+
+  test('killed in the middle of an addition, before its claim was sent: nothing has changed', async () => {
+    const { url, pid } = await start();
+    const world = await pair(url);
+    const calm = world.tamper.ask;
+    world.tamper.ask = async (call) => {
+      const answer = await calm(call);
+      signal(pid, 'SIGKILL');
+      await vi.waitFor(() => expect(world.mine.ready()).toBe(false));
+      return answer;
+    };
+    expect(await outcomeOf(world.queue.add(claim(1)))).toBe('nothing_changed');
   });
 
   test('a decision that Redis did not hear of is made again, and then the claim leaves', async () => {

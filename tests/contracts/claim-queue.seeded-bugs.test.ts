@@ -12,6 +12,7 @@ type Bug =
   | 'acknowledges before the decision'
   | 'gives up after the first failure'
   | 'puts a claim that failed at the end'
+  | 'hands out at once what failed'
   | 'never parks'
   | 'counts an outage as a failure'
   | 'keeps what it could not decide before all others'
@@ -20,6 +21,7 @@ type Bug =
   | 'looks only when it starts'
   | 'never lets a claim come again'
   | 'loses what is under way when it is stopped'
+  | 'keeps the campaign when it is stopped'
   | 'goes on after it was stopped'
   | 'stops before it has finished'
   | 'counts positions from 0';
@@ -70,7 +72,7 @@ const queueWith = (
         remove(one);
         waiting.push(one);
       }
-      if (outage) one.busy = false;
+      if (outage || bug === 'hands out at once what failed') one.busy = false;
       else rest(one);
       return outage;
     }
@@ -95,7 +97,7 @@ const queueWith = (
       handed = handed.filter((_, i) => outages[i]);
     }
     if (bug === 'loses what is under way when it is stopped' && stopped()) for (const one of mine) remove(one);
-    locked.delete(key as string);
+    if (bug !== 'keeps the campaign when it is stopped' || !stopped()) locked.delete(key as string);
   };
 
   return {
@@ -159,6 +161,7 @@ const bugs: Record<Bug, readonly string[]> = {
   'acknowledges before the decision': ['a claim waits until it is decided, and can be made again when it is'],
   'gives up after the first failure': [FAILS, GROWS],
   'puts a claim that failed at the end': [GROWS],
+  'hands out at once what failed': ['a claim whose decision failed is not handed out again at once, and keeps its place'],
   'never parks': ['a claim that cannot be decided is parked in the end, and can be made again'],
   'counts an outage as a failure': ['while nobody can decide, all wait in order, and no claim is parked for it'],
   'keeps what it could not decide before all others': [
@@ -169,6 +172,7 @@ const bugs: Record<Bug, readonly string[]> = {
   'looks only when it starts': ['hands out what is added to an idle queue, and to a busy one'],
   'never lets a claim come again': ['a claim waits until it is decided, and can be made again when it is'],
   'loses what is under way when it is stopped': ['stopped while nobody can decide, it leaves all to the next worker'],
+  'keeps the campaign when it is stopped': ['a worker that stops hands over to one that is at work already'],
   'goes on after it was stopped': [STOPS],
   'stops before it has finished': [STOPS],
   'counts positions from 0': ['gives positions, and knows who waits'],

@@ -203,6 +203,23 @@ export const claimQueueChecks: Record<string, Check> = {
     },
   },
 
+  'a claim whose decision failed is not handed out again at once, and keeps its place': {
+    options: { redeliver: NEVER, deliveries: 1_000 },
+    async check({ queue }) {
+      const { begun, done, decide } = recorder(async ({ id }) => {
+        if (id === claim(1).id) throw new Error('of this claim');
+      });
+      queue.work(decide);
+      for (let n = 1; n <= 6; n++) {
+        await queue.add(claim(n));
+        await eventually(async () => expect(await queue.size('c')).toBe(1));
+        await eventually(() => expect(begun).toHaveLength(n));
+      }
+      expect(done).toEqual(claims(6).slice(1));
+      expect(await positionOf(queue, claim(1).id)).toBe(1);
+    },
+  },
+
   'a claim that cannot be decided is parked in the end, and can be made again': {
     options: { redeliver: SOON, deliveries: 3 },
     async check({ queue, other }) {
@@ -317,6 +334,25 @@ export const claimQueueChecks: Record<string, Check> = {
       await eventually(async () => expect(await queue.size('c')).toBe(0));
       expect(first.begun).toEqual(claims(4));
       expect(next.begun).toEqual(claims(12).slice(4));
+    },
+  },
+
+  'a worker that stops hands over to one that is at work already': {
+    options: { redeliver: NEVER, batch: 4 },
+    async check({ queue, other }) {
+      const free = Promise.withResolvers<void>();
+      const first = recorder(() => free.promise);
+      await addAll(queue, claims(10));
+      const work = queue.work(first.decide);
+      await eventually(() => expect(first.begun).toHaveLength(4));
+      const next = recorder();
+      other.work(next.decide);
+      await other.add(claim(11));
+      const stopped = work.stop();
+      free.resolve();
+      await stopped;
+      await eventually(async () => expect(await queue.size('c')).toBe(0));
+      expect(next.begun).toEqual(claims(11).slice(4));
     },
   },
 
