@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { resolve } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import type { FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
 import { createMetrics } from '../adapters/http/metrics.ts';
@@ -31,6 +32,8 @@ import { createShop, type Shop } from '../core/shop.ts';
 import type { Config } from './config.ts';
 
 const PURGE_EVERY = hours(1);
+/** Milliseconds between two looks for unpaid orders whose time is over. */
+const SWEEP_EVERY = 1_000;
 const PRODUCT_VERSION = '0.1.0';
 
 export interface Service {
@@ -54,9 +57,26 @@ const policyOf = (config: Config): Policy => ({
     perDay: config.CHARGES_PER_DAY,
     perMonth: config.CHARGES_PER_MONTH,
   },
+  discountCap: config.DISCOUNT_CAP_PERCENT,
   orderTtl: config.ORDER_TTL_SECONDS * 1_000,
   sessionTtl: hours(24 * config.SESSION_TTL_DAYS),
 });
+
+/** Repeats `work` with so many milliseconds in between, until it is stopped; stopping waits for what runs. */
+const every = (pause: number, work: () => Promise<void>, logger: Logger): (() => Promise<void>) => {
+  const stopping = new AbortController();
+  const repeat = async () => {
+    while (!stopping.signal.aborted) {
+      await work().catch((error: unknown) => logger.warn({ err: error }, 'upkeep failed; it is tried again'));
+      await delay(pause * (0.5 + Math.random()), undefined, { signal: stopping.signal, ref: false }).catch(() => {});
+    }
+  };
+  const running = repeat();
+  return () => {
+    stopping.abort();
+    return running;
+  };
+};
 
 /** The whole service, wired by hand: the one place that constructs adapters. */
 export const compose = async (config: Config, logger: Logger): Promise<Service> => {
@@ -116,10 +136,19 @@ export const compose = async (config: Config, logger: Logger): Promise<Service> 
     }),
   });
 
-  const purging = setInterval(() => {
-    purge(reads).catch((error: unknown) => logger.warn({ err: error }, 'purge failed; it runs again in an hour'));
-  }, PURGE_EVERY);
-  if (config.ROLE === 'api') clearInterval(purging);
+  const upkeep =
+    config.ROLE === 'api'
+      ? []
+      : [
+          every(PURGE_EVERY, () => purge(reads), logger),
+          every(
+            SWEEP_EVERY,
+            async () => {
+              while ((await shop.orders.expire()).more);
+            },
+            logger,
+          ),
+        ];
   // The embedded default's queue is in this process, so this process works on it.
   const working = config.ROLE !== 'api' || !redis ? shop.coupons.work() : null;
 
@@ -133,9 +162,8 @@ export const compose = async (config: Config, logger: Logger): Promise<Service> 
     closing,
     close: async () => {
       left = true;
-      clearInterval(purging);
       await app.close();
-      await working?.stop();
+      await Promise.all([working?.stop(), ...upkeep.map((stop) => stop())]);
       await Promise.all([redisDoor?.close(), claimQueue.close(), claimLog.flush()]);
       await closeLane();
       await redis?.close();

@@ -65,6 +65,8 @@ export interface Orders {
   /** Newest first. */
   page(owner: string | null, filter: { readonly status?: OrderStatus | undefined }, page: PageRequest): Promise<Page<Order>>;
   payment(id: string, owner: string | null): Promise<Payment | null>;
+  /** Pending orders whose time is over, longest overdue first; by the clock of decisions. */
+  due(limit: number): Promise<readonly Order[]>;
 }
 
 /** Campaigns, coupons and the records of claims. */
@@ -80,6 +82,7 @@ export interface Coupons {
     filter: { readonly status?: CouponStatus | undefined; readonly now: Instant },
     page: PageRequest,
   ): Promise<Page<Coupon>>;
+  coupon(id: string, owner: string): Promise<Coupon | null>;
   /** A decided claim, with its coupon when it was issued. */
   claim(id: string, owner: string): Promise<{ readonly claim: Claim; readonly coupon: Coupon | null } | null>;
 }
@@ -129,6 +132,8 @@ export interface ClaimQueue {
 
 export interface Policy {
   readonly charge: ChargePolicy;
+  /** The most that a coupon takes off, in percent of an order's goods total. */
+  readonly discountCap: number;
   /** Milliseconds until an unpaid order expires. */
   readonly orderTtl: number;
   /** Milliseconds until a log-in can no longer be prolonged. */

@@ -12,6 +12,7 @@ import { closeCampaign, createCampaign } from './coupon/run-campaign.ts';
 import { admitCustomer } from './customer/admit-customer.ts';
 import { registerCustomer } from './customer/register-customer.ts';
 import { endSession, openSession, refreshSession } from './customer/sessions.ts';
+import { expireOrders } from './order/expire-orders.ts';
 import type { OrderStatus } from './order/order.ts';
 import { placeOrder, quoteOrder } from './order/place-order.ts';
 import { payOrder } from './payment/pay-order.ts';
@@ -90,6 +91,8 @@ export const createShop = (ports: Ports) => ({
   orders: {
     quote: quoteOrder(ports),
     place: placeOrder(ports),
+    /** The sweeper's work. */
+    expire: expireOrders(ports),
     find: async (actor: Actor, id: string) => found(await ports.orders.find(id, ownerFor(actor)), 'order'),
     page: (actor: Actor, filter: { readonly status?: OrderStatus | undefined }, page: PageRequest) =>
       ports.orders.page(ownerFor(actor), filter, page),

@@ -37,7 +37,8 @@ export const parseJson = (body: Buffer): unknown => {
     malformed('must be one JSON value');
   }
   const bare = text.replace(/"(?:[^"\\]|\\.)*"/g, '""');
-  if (/\d[.eE]/.test(bare)) malformed('numbers must be whole, in plain digits');
+  // 1.5 is left to the schema, which can say where it stands.
+  if (/\d[eE]|\.0+(?!\d)/.test(bare)) malformed('whole numbers must be written in plain digits');
   let depth = 0;
   let keys = 0;
   for (const character of bare) {

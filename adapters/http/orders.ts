@@ -1,12 +1,12 @@
 import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod';
 import { z } from 'zod';
 import { MAX_ORDER_LINES, type Order, orderStatuses, type Quote } from '../../core/order/order.ts';
-import type { Basket } from '../../core/order/place-order.ts';
+import type { Basket, WithCoupon } from '../../core/order/place-order.ts';
 import type { Payment } from '../../core/payment/payment.ts';
 import type { Shop } from '../../core/shop.ts';
 import { callerOf } from './idempotency.ts';
 import { HttpProblem } from './problem.ts';
-import { idParams, instant, orderQuantity, pageOf, pageOnWire, pageQuery, pageRequest, sku, time, won } from './schemas.ts';
+import { id, idParams, instant, orderQuantity, pageOf, pageOnWire, pageQuery, pageRequest, sku, time, won } from './schemas.ts';
 
 const lines = z.array(
   z.object({ sku: z.string(), name: z.string(), quantity: z.int(), unitPrice: won, discount: won, amount: won }),
@@ -55,12 +55,13 @@ const basket = {
     .max(MAX_ORDER_LINES)
     .optional(),
   fromCart: z.literal(true).optional(),
+  couponId: id.optional(),
 };
-const basketOf = ({ items, fromCart }: z.output<z.ZodObject<typeof basket>>): Basket => {
+const basketOf = ({ items, fromCart, couponId }: z.output<z.ZodObject<typeof basket>>): Basket & WithCoupon => {
   if ((items === undefined) === (fromCart === undefined)) {
     throw new HttpProblem('validation_failed', { errors: [{ path: 'items', message: 'send either items or fromCart' }] });
   }
-  return items ? { items } : { fromCart: true };
+  return { ...(items ? { items } : { fromCart: true as const }), couponId };
 };
 
 export const orderRoutes =

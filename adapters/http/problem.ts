@@ -18,6 +18,7 @@ const thing = {
   payment: 'payment',
   cart_item: 'item in the cart',
   campaign: 'campaign',
+  coupon: 'coupon',
   claim: 'claim; if you made it asynchronously and its queue was lost, make it again',
 };
 
@@ -103,6 +104,21 @@ const refusals: { readonly [C in Refusal['code']]: (refusal: Refused<C>) => Said
     status: 409,
     title: 'Already claimed',
     detail: 'Use the coupon that you have: see GET /v1/coupons.',
+  }),
+  coupon_used: () => ({
+    status: 409,
+    title: 'Coupon used',
+    detail: 'Order without it, or with another one; it serves an order already.',
+  }),
+  coupon_expired: () => ({
+    status: 409,
+    title: 'Coupon expired',
+    detail: 'Order without it, or with another one; its time is over.',
+  }),
+  coupon_min_order: ({ minOrder, goodsTotal }) => ({
+    status: 409,
+    title: 'Order too small for the coupon',
+    detail: `Order goods for at least ${minOrder} won; these are ${goodsTotal}.`,
   }),
   busy: () => ({
     status: 409,

@@ -115,6 +115,10 @@ export const memoryStore = ({ now }: { readonly now: () => Instant }): MemorySto
         );
         return newestFirst(own, limit, cursor);
       },
+      coupon: async (id, owner) => {
+        const coupon = records.coupons.get(id);
+        return coupon?.customerId === owner ? coupon : null;
+      },
       claim: async (id, owner) => {
         const claim = records.claims.get(id);
         if (claim?.customerId !== owner) return null;
@@ -183,6 +187,11 @@ export const memoryStore = ({ now }: { readonly now: () => Instant }): MemorySto
         );
         return newestFirst<Order>(own, limit, cursor);
       },
+      due: async (limit) =>
+        [...records.orders.values()]
+          .filter(({ status, expiresAt }) => status === 'pending' && expiresAt <= now())
+          .sort((a, b) => a.expiresAt - b.expiresAt)
+          .slice(0, limit),
       payment: async (id, owner) => {
         const order = [...records.orders.values()].find(({ payment }) => payment?.id === id);
         return order && (owner === null || order.customerId === owner) ? order.payment : null;

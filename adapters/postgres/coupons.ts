@@ -50,6 +50,12 @@ export const postgresCoupons = ({ db }: Reads): PostgresCoupons => {
       return pageOf((await reading(query.execute(db))).rows.map(couponOf), limit, ({ id }) => [id]);
     },
 
+    coupon: async (id, owner) => {
+      const row = await find('coupons', id);
+      const coupon = row ? couponOf(row) : null;
+      return coupon?.customerId === owner ? coupon : null;
+    },
+
     claim: async (id, owner) => {
       const row = await find('claims', id);
       const claim = row ? claimOf(row) : null;

@@ -4,8 +4,9 @@ import pg from 'pg';
 import { clientConfig, isConnectionLoss } from './connection.ts';
 import * as shop from './migrations/0001-shop.ts';
 import * as coupons from './migrations/0002-coupons.ts';
+import * as expiry from './migrations/0003-expiry.ts';
 
-const migrations = { '0001-shop': shop, '0002-coupons': coupons };
+const migrations = { '0001-shop': shop, '0002-coupons': coupons, '0003-expiry': expiry };
 
 /**
  * Brings the schema up to date, on a connection of its own that may take its time. Safe to run by many processes at once: one

@@ -19,6 +19,11 @@ export const postgresOrders = ({ db }: Reads): Orders => {
   return {
     find: async (id, owner) => (await one(id, sql`orders.id = ${id}`, owner)) ?? null,
     payment: async (id, owner) => (await one(id, sql`payment_id = ${id}`, owner))?.payment ?? null,
+    due: async (limit) => {
+      const query = sql`select ${sql.raw(orderSelect)} from orders
+        where status = 'pending' and expires_at <= clock_timestamp() order by expires_at limit ${limit}`;
+      return (await reading(query.execute(db))).rows.map(orderOf);
+    },
     page: async (owner, { status }, { limit, cursor }) => {
       const after = keyOfCursor(cursor, ['uuid']);
       const conditions = [

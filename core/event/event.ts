@@ -13,7 +13,8 @@ export interface ShopEvent {
     | 'campaign.closed'
     | 'coupon.issued'
     | 'order.placed'
-    | 'order.paid';
+    | 'order.paid'
+    | 'order.expired';
   /** Events of one subject (an order, a product, …) are delivered in the order of their commits. */
   readonly subject: string;
   readonly data: { readonly [field: string]: unknown };

@@ -1,4 +1,5 @@
 import { lineName, type Sku, take } from '../catalog/product.ts';
+import { type CouponTerms, discountOn } from '../coupon/campaign.ts';
 import type { Payment } from '../payment/payment.ts';
 import { type Money, subtract, sum, times, won } from '../shared/money.ts';
 import { found, refuse } from '../shared/refusal.ts';
@@ -59,23 +60,57 @@ export interface Order extends Quote {
 export const MAX_ORDER_LINES = 50;
 export const MAX_QUANTITY = 10;
 
-/** Prices the items at what the SKUs cost now. Refuses unknown and hidden goods and a stock that does not reach. */
-export const quote = (items: readonly Item[], skuOf: (sku: string) => Sku | undefined): Quote => {
-  const lines = checkedItems(items).map(({ sku: code, quantity }): OrderLine => {
+/**
+ * Shares a discount out over lines by their amounts, so that the parts add up to it exactly: each gets its share rounded down,
+ * and the won that are left go, one each, to the lines that lost most by rounding (largest remainder; the earlier line first).
+ */
+export const shareOut = (discount: Money, amounts: readonly Money[]): readonly Money[] => {
+  const total = BigInt(sum(amounts));
+  if (total === 0n) return amounts.map(() => won(0));
+  // A product of two amounts can be beyond 2^53.
+  const exact = amounts.map((amount) => BigInt(discount) * BigInt(amount));
+  const shares = exact.map((part) => Number(part / total));
+  const left = discount - shares.reduce((a, b) => a + b, 0);
+  const byLoss = exact
+    .map((part, i) => ({ i, lost: part % total }))
+    .sort((a, b) => (a.lost === b.lost ? a.i - b.i : a.lost > b.lost ? -1 : 1));
+  for (const { i } of byLoss.slice(0, left)) shares[i] = (shares[i] as number) + 1;
+  return shares.map(won);
+};
+
+/**
+ * Prices the items at what the SKUs cost now, with a coupon's discount shared out over the lines. Refuses unknown and hidden
+ * goods and a stock that does not reach. `capPercent`: the most that a discount may be of the goods total.
+ */
+export const quote = (
+  items: readonly Item[],
+  skuOf: (sku: string) => Sku | undefined,
+  coupon: CouponTerms | null = null,
+  capPercent = 50,
+): Quote => {
+  const goods = checkedItems(items).map(({ sku: code, quantity }) => {
     const sku = found(skuOf(code), 'sku');
     take(sku, quantity);
+    return { sku, quantity, amount: times(sku.price, quantity) };
+  });
+  const goodsTotal = sum(goods.map(({ amount }) => amount));
+  const discountTotal = coupon ? discountOn(coupon, goodsTotal, capPercent) : won(0);
+  const discounts = shareOut(
+    discountTotal,
+    goods.map(({ amount }) => amount),
+  );
+  const lines = goods.map(({ sku, quantity, amount }, i): OrderLine => {
+    const discount = discounts[i] as Money;
     return {
       sku: sku.sku,
       productId: sku.productId,
       name: lineName(sku),
       quantity,
       unitPrice: sku.price,
-      discount: won(0),
-      amount: times(sku.price, quantity),
+      discount,
+      amount: subtract(amount, discount),
     };
   });
-  const goodsTotal = sum(lines.map((line) => times(line.unitPrice, line.quantity)));
-  const discountTotal = sum(lines.map((line) => line.discount));
   return { lines, goodsTotal, discountTotal, total: subtract(goodsTotal, discountTotal) };
 };
 
@@ -104,3 +139,7 @@ export const paid = (order: Order, payment: Payment): Order => {
   if (payment.paidAt >= order.expiresAt) refuse({ code: 'order_expired' });
   return { ...order, status: 'paid', payment };
 };
+
+/** The order, expired; null when it is not (any more) one that waits in vain: paid meanwhile, or its time is not over. */
+export const expired = (order: Order, now: Instant): Order | null =>
+  order.status === 'pending' && now >= order.expiresAt ? { ...order, status: 'expired' } : null;

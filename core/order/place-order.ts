@@ -1,6 +1,7 @@
 import { remembering } from '../books.ts';
 import { emptyCart } from '../cart/cart.ts';
 import { take } from '../catalog/product.ts';
+import { type Coupon, useCoupon } from '../coupon/coupon.ts';
 import { payFromBalance } from '../payment/pay-order.ts';
 import type { Ports } from '../ports.ts';
 import { type Caller, customerOf } from '../shared/actor.ts';
@@ -11,21 +12,46 @@ import { type Item, type Order, type Quote, quote } from './order.ts';
 /** The items, or the caller's cart. */
 export type Basket = { readonly items: readonly Item[] } | { readonly fromCart: true };
 
-export type PlaceOrder = Basket & {
-  /** Places and pays in one commit: both or neither. */
-  readonly pay?: 'balance' | undefined;
-};
+/** A coupon of the caller's, for its discount. */
+export interface WithCoupon {
+  readonly couponId?: string | undefined;
+}
+
+export type PlaceOrder = Basket &
+  WithCoupon & {
+    /** Places and pays in one commit: both or neither. */
+    readonly pay?: 'balance' | undefined;
+  };
 
 const itemsOf = async (carts: Ports['carts'], customerId: string, basket: Basket): Promise<readonly Item[]> =>
   'items' in basket ? basket.items : ((await carts.find(customerId))?.items ?? []);
 
+/** Somebody else's coupon is as one that does not exist. */
+const ownCoupon = (coupon: Coupon | undefined, customerId: string): Coupon =>
+  found(coupon?.customerId === customerId ? coupon : undefined, 'coupon');
+
 /** What it would cost now. Reserves nothing. */
 export const quoteOrder =
-  ({ transact, products, carts }: Pick<Ports, 'transact' | 'products' | 'carts'>) =>
-  async ({ actor, once }: Caller, basket: Basket): Promise<Quote> => {
-    const items = await itemsOf(carts, customerOf(actor), basket);
+  ({
+    transact,
+    products,
+    carts,
+    coupons,
+    policy,
+    now,
+  }: Pick<Ports, 'transact' | 'products' | 'carts' | 'coupons' | 'policy' | 'now'>) =>
+  async ({ actor, once }: Caller, basket: Basket & WithCoupon): Promise<Quote> => {
+    const customerId = customerOf(actor);
+    const items = await itemsOf(carts, customerId, basket);
+    const coupon = basket.couponId === undefined ? null : await coupons.coupon(basket.couponId, customerId);
     const skus = new Map((await products.skus(items.map(({ sku }) => sku))).map((sku) => [sku.sku, sku]));
-    return remembering(transact, once, () => quote(items, (sku) => skus.get(sku)));
+    return remembering(transact, once, () => {
+      const held = basket.couponId === undefined ? null : found(coupon, 'coupon');
+      const quoted = quote(items, (sku) => skus.get(sku), held, policy.discountCap);
+      // Only to refuse what an order would refuse.
+      if (held) useCoupon(held, '', quoted.goodsTotal, now());
+      return quoted;
+    });
   };
 
 /**
@@ -38,7 +64,9 @@ export const placeOrder =
     const customerId = customerOf(actor);
     return lock(`order:create:${customerId}`, async () => {
       const items = await itemsOf(carts, customerId, input);
+      const { couponId } = input;
       const scope = {
+        coupons: couponId === undefined ? [] : [couponId],
         skus: items.map(({ sku }) => sku),
         carts: 'fromCart' in input ? [customerId] : [],
         accounts: input.pay ? [customerId] : [],
@@ -53,7 +81,8 @@ export const placeOrder =
           if (!same) refuse({ code: 'cart_changed' });
           if (now.length > 0) books.put('carts', emptyCart(customerId));
         }
-        const priced = quote(items, (sku) => books.get('skus', sku));
+        const coupon = couponId === undefined ? null : ownCoupon(books.get('coupons', couponId), customerId);
+        const priced = quote(items, (sku) => books.get('skus', sku), coupon, policy.discountCap);
         for (const { sku, quantity } of items) books.put('skus', take(found(books.get('skus', sku), 'sku'), quantity));
         const order: Order = {
           ...priced,
@@ -61,11 +90,12 @@ export const placeOrder =
           customerId,
           status: 'pending',
           refundedTotal: won(0),
-          couponId: null,
+          couponId: coupon?.id ?? null,
           payment: null,
           createdAt: books.now,
           expiresAt: books.now + policy.orderTtl,
         };
+        if (coupon) books.put('coupons', useCoupon(coupon, order.id, order.goodsTotal, books.now));
         books.append('events', {
           id: newId(),
           type: 'order.placed',

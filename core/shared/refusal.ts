@@ -8,7 +8,7 @@ import type { Instant } from './time.ts';
 export type Refusal =
   | {
       readonly code: 'not_found';
-      readonly what: 'customer' | 'product' | 'sku' | 'order' | 'payment' | 'cart_item' | 'campaign' | 'claim';
+      readonly what: 'customer' | 'product' | 'sku' | 'order' | 'payment' | 'cart_item' | 'campaign' | 'claim' | 'coupon';
     }
   | { readonly code: 'forbidden' }
   | { readonly code: 'email_taken' }
@@ -38,6 +38,9 @@ export type Refusal =
   | { readonly code: 'closed' }
   | { readonly code: 'sold_out' }
   | { readonly code: 'already_claimed' }
+  | { readonly code: 'coupon_used' }
+  | { readonly code: 'coupon_expired' }
+  | { readonly code: 'coupon_min_order'; readonly minOrder: Money; readonly goodsTotal: Money }
   | { readonly code: 'busy' }
   | { readonly code: 'idempotency_key_reused' };
 

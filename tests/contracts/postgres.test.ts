@@ -1,5 +1,6 @@
 import { beforeAll, expect, inject, test } from 'vitest';
 import { postgresWorld } from '../support/postgres.ts';
+import { couponsContract } from './coupons.ts';
 import { readsContract } from './reads.ts';
 import { shopRacesContract } from './shop-races.ts';
 import { transactContract } from './transact.ts';
@@ -19,6 +20,7 @@ const make = async (): Promise<StoreWorld> => {
 transactContract('postgres', make);
 readsContract('postgres', make);
 shopRacesContract('postgres', make);
+couponsContract('postgres', make);
 
 test('postgres: the moment of a decision is the database’s', async () => {
   const { transact, database } = shared;

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { newUuid } from '../../adapters/system/system.ts';
+import { memoryClaimQueue } from '../../adapters/memory/claim-queue.ts';
+import { claimId, newUuid } from '../../adapters/system/system.ts';
 import type { Policy, Ports } from '../../core/ports.ts';
 import type { Actor, Caller } from '../../core/shared/actor.ts';
 import { won } from '../../core/shared/money.ts';
@@ -13,15 +14,20 @@ const operator: Caller = { actor: { subject: 'operator', role: 'operator' } };
 
 const policy: Policy = {
   charge: { min: won(1_000), max: won(1_000_000), step: won(1_000), perDay: 3, perMonth: 10 },
+  discountCap: 50,
   orderTtl: minutes(10),
   sessionTtl: hours(24),
 };
 
 /** A shop on one handle. Its lock always grants: nothing here may depend on it. */
-const shopOn = ({ reads }: StoreWorld, transact: StoreWorld['transact']): Shop => {
-  // What these races do not touch (coupons) has contracts of its own.
-  const ports: Partial<Ports> = {
+export const shopOn = ({ reads, claimLog }: StoreWorld, transact: StoreWorld['transact'], orderTtl = policy.orderTtl): Shop => {
+  const ports: Ports = {
     ...reads,
+    claimLog,
+    claimId,
+    // Everybody passes: the books alone decide.
+    gate: { admit: async () => ({ sequence: null }), settle: () => {} },
+    claimQueue: memoryClaimQueue(),
     transact,
     lock: (_, work) => work(1),
     passwords: {
@@ -32,9 +38,9 @@ const shopOn = ({ reads }: StoreWorld, transact: StoreWorld['transact']): Shop =
     newId: newUuid,
     // One day, so that no race runs over midnight.
     shopDay: () => '2026-01-31',
-    policy,
+    policy: { ...policy, orderTtl },
   };
-  return createShop(ports as Ports);
+  return createShop(ports);
 };
 
 interface Races {

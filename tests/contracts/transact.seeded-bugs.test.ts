@@ -311,8 +311,9 @@ describe('the contract of Transact finds a Postgres', () => {
     const lanes = [postgresTransact(proxy.url), postgresTransact(proxy.url)] as const;
     const [{ transact }, { transact: other }] = lanes;
     await Promise.all([transact({}, () => null), other({}, () => null)]);
-    const { reads, everything } = database;
-    const world: StoreWorld = { transact, other, reads, everything, expire: async () => {}, close: async () => {} };
+    const { reads, claimLog, holders, everything } = database;
+    const nothing = async () => {};
+    const world: StoreWorld = { transact, other, reads, claimLog, holders, everything, expire: nothing, close: nothing };
     try {
       for (let i = 0; i < ROUNDS; i++) await check(world);
       return 'nothing found';

@@ -3,14 +3,16 @@ import { newUuid } from '../../adapters/system/system.ts';
 import type { Account, Transfer } from '../../core/balance/account.ts';
 import type { Transact } from '../../core/books.ts';
 import type { Product, Sku, StockAdjustment } from '../../core/catalog/product.ts';
+import type { Campaign } from '../../core/coupon/campaign.ts';
+import type { Coupon } from '../../core/coupon/coupon.ts';
 import type { ShopEvent } from '../../core/event/event.ts';
 import type { Order } from '../../core/order/order.ts';
-import type { Ports } from '../../core/ports.ts';
+import type { ClaimLog, Ports } from '../../core/ports.ts';
 import type { Once } from '../../core/shared/actor.ts';
 import { won } from '../../core/shared/money.ts';
 import { DomainError } from '../../core/shared/refusal.ts';
 
-export type Reads = Pick<Ports, 'customers' | 'products' | 'accounts' | 'carts' | 'orders'>;
+export type Reads = Pick<Ports, 'customers' | 'products' | 'accounts' | 'carts' | 'orders' | 'coupons'>;
 
 /** All that a store holds, for the invariants. */
 export interface Everything {
@@ -28,6 +30,9 @@ export interface StoreWorld {
   /** Another process's handle on the same data. */
   readonly other: Transact;
   readonly reads: Reads;
+  readonly claimLog: ClaimLog & { /** All that was refused until now is kept. */ flush(): Promise<void> };
+  /** What a gate loads. */
+  readonly holders: (campaignId: string) => Promise<{ readonly quantity: number; readonly customers: readonly string[] } | null>;
   everything(): Promise<Everything>;
   /** Makes what is kept under the key older than answers are kept. */
   expire(once: Once): Promise<void>;
@@ -111,6 +116,36 @@ export const newOrder = (changes: Partial<Order> = {}): Order => ({
   payment: null,
   createdAt: 1_700_000_000_000,
   expiresAt: 1_700_000_600_000,
+  ...changes,
+});
+
+export const newCampaign = (changes: Partial<Campaign> = {}): Campaign => ({
+  id: newUuid(),
+  name: 'drop',
+  discount: { kind: 'percent', percent: 10 },
+  minOrder: won(0),
+  maxDiscount: null,
+  quantity: 10,
+  issued: 0,
+  opensAt: 1_700_000_000_000,
+  closesAt: 4_000_000_000_000,
+  closedAt: null,
+  validDays: 7,
+  createdAt: 1_700_000_000_000,
+  ...changes,
+});
+
+export const newCoupon = (changes: Partial<Coupon> = {}): Coupon => ({
+  id: newUuid(),
+  campaignId: newUuid(),
+  customerId: newUuid(),
+  rank: 1,
+  discount: { kind: 'percent', percent: 10 },
+  minOrder: won(0),
+  maxDiscount: null,
+  issuedAt: 1_700_000_000_000,
+  expiresAt: 4_000_000_000_000,
+  orderId: null,
   ...changes,
 });
 

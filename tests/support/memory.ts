@@ -7,7 +7,7 @@ import type { StoreWorld } from '../contracts/world.ts';
 export const memoryWorld = async (): Promise<StoreWorld> => {
   // Its clock can be put forward, never back.
   let ahead = 0;
-  const { transact: inner, facts, ...reads } = memoryStore({ now: () => Date.now() + ahead });
+  const { transact: inner, facts, claimLog, holders, ...reads } = memoryStore({ now: () => Date.now() + ahead });
 
   /** Every key that was ever written: the store itself lists products and orders only. */
   const keys = { skus: new Set<string>(), accounts: new Set<string>() };
@@ -27,6 +27,8 @@ export const memoryWorld = async (): Promise<StoreWorld> => {
     transact,
     other: transact,
     reads,
+    claimLog: { ...claimLog, flush: async () => {} },
+    holders,
     everything: async () => ({
       skus: await reads.products.skus([...keys.skus]),
       accounts: (await Promise.all([...keys.accounts].map((id) => reads.accounts.find(id)))).filter(

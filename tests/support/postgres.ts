@@ -2,7 +2,9 @@ import { sql } from 'kysely';
 import pg from 'pg';
 import { postgresAccounts } from '../../adapters/postgres/accounts.ts';
 import { postgresCarts } from '../../adapters/postgres/carts.ts';
+import { postgresClaimLog } from '../../adapters/postgres/claim-log.ts';
 import { type Reads as Connection, connectReads } from '../../adapters/postgres/connection.ts';
+import { postgresCoupons } from '../../adapters/postgres/coupons.ts';
 import { postgresCustomers } from '../../adapters/postgres/customers.ts';
 import { migrate } from '../../adapters/postgres/migrate.ts';
 import { postgresOrders } from '../../adapters/postgres/orders.ts';
@@ -16,6 +18,8 @@ export interface TestDatabase {
   readonly url: string;
   readonly connection: Connection;
   readonly reads: Reads;
+  readonly claimLog: StoreWorld['claimLog'];
+  readonly holders: StoreWorld['holders'];
   everything(): Promise<Everything>;
   // biome-ignore lint/suspicious/noExplicitAny: a row as pg gives it; each test knows what it asked for.
   query(text: string, values?: readonly unknown[]): Promise<any[]>;
@@ -47,7 +51,10 @@ export const migratedDatabase = async (databaseUrl: string): Promise<TestDatabas
       accounts: postgresAccounts(connection),
       carts: postgresCarts(connection),
       orders: postgresOrders(connection),
+      coupons: postgresCoupons(connection),
     },
+    claimLog: postgresClaimLog(connection, { warn: () => {} }),
+    holders: postgresCoupons(connection).holders,
     query,
     everything: async () => ({
       skus: (await parsed('select * from skus')).map(skuOf),
@@ -89,6 +96,8 @@ export const postgresWorld = async (databaseUrl: string): Promise<StoreWorld & {
     transact,
     other,
     reads: database.reads,
+    claimLog: database.claimLog,
+    holders: database.holders,
     everything: database.everything,
     database,
     expire: async ({ subject, operation, key }) => {

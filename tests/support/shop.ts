@@ -103,6 +103,7 @@ export const grantingLock: Lock = (_name, work) => work(1);
 
 export const defaultPolicy: Policy = {
   charge: { min: won(1_000), max: won(1_000_000), step: won(1_000), perDay: 3, perMonth: 10 },
+  discountCap: 50,
   orderTtl: minutes(10),
   sessionTtl: hours(24 * 30),
 };

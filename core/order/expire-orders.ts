@@ -1,0 +1,38 @@
+import { giveBack } from '../catalog/product.ts';
+import { releaseCoupon } from '../coupon/coupon.ts';
+import type { Ports } from '../ports.ts';
+import { found } from '../shared/refusal.ts';
+import { expired, type Order } from './order.ts';
+
+/** Orders that one round takes up at the most. */
+const ROUND = 500;
+
+/**
+ * Expires pending orders whose time is over: stock and coupon go back, once. Any number of workers may do it at the same time
+ * and be killed at any moment: each order is decided on the books, and one that was paid or expired meanwhile is left alone.
+ * Gives how many were due; as many as a round takes means that there may be more.
+ */
+export const expireOrders = ({ transact, orders, newId }: Pick<Ports, 'transact' | 'orders' | 'newId'>) => {
+  const expire = ({ id, lines, couponId }: Order): Promise<void> =>
+    // Lines and coupon of an order never change, so what was read names all that goes back.
+    transact({ orders: [id], skus: lines.map(({ sku }) => sku), coupons: couponId === null ? [] : [couponId] }, (books) => {
+      const order = expired(found(books.get('orders', id), 'order'), books.now);
+      if (!order) return;
+      books.put('orders', order);
+      for (const { sku, quantity } of lines) books.put('skus', giveBack(found(books.get('skus', sku), 'sku'), quantity));
+      if (couponId !== null) books.put('coupons', releaseCoupon(found(books.get('coupons', couponId), 'coupon')));
+      books.append('events', {
+        id: newId(),
+        type: 'order.expired',
+        subject: id,
+        data: { orderId: id, customerId: order.customerId },
+        occurredAt: books.now,
+      });
+    });
+
+  return async (): Promise<{ readonly due: number; readonly more: boolean }> => {
+    const due = await orders.due(ROUND);
+    await Promise.all(due.map(expire));
+    return { due: due.length, more: due.length === ROUND };
+  };
+};
