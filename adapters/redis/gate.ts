@@ -247,11 +247,8 @@ export const redisGate = (
   schedule();
 
   return {
-    admit: (campaignId, customerId) =>
-      connection.ready() ? new Promise((answer) => admissions.add(campaignId, { customerId, answer })) : Promise.resolve(PASS),
-    settle: (campaignId, customerId, outcome) => {
-      if (connection.ready()) outcomes.add(campaignId, { customerId, outcome });
-    },
+    admit: (campaignId, customerId) => new Promise((answer) => admissions.add(campaignId, { customerId, answer })),
+    settle: (campaignId, customerId, outcome) => outcomes.add(campaignId, { customerId, outcome }),
     /** Sends what is settled, as far as Redis answers. */
     async close() {
       closed = true;

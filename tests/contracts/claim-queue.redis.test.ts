@@ -203,20 +203,26 @@ describe.skipIf(!url)('redis', () => {
     await empty(world.other);
     expect(new Set(done.map(({ id }) => id)).size).toBe(10);
     expect(await world.redis.xlen(world.key('claims'))).toBe(0);
-    expect((await world.redis.xpending(world.key('claims'), 'workers'))[0]).toBe(0);
   });
 
   test('those that failed are handed out again before those that came after them', async () => {
     const world = await pair(url as string, { redeliver: 10, poll: 10, batch: 4, deliveries: 1_000 });
     let tries = 0;
-    const { begun, decide } = recorder(async ({ id }) => {
-      if (id === claim(1).id && ++tries === 1) throw new Error('of this claim');
-      if (tries < 2) throw away();
-    });
+    let batch: string[] | null = null;
+    let last: string[] = [];
+    const decide = async ({ id }: { readonly id: string }) => {
+      // What is begun together.
+      if (!batch) queueMicrotask(() => (batch = null));
+      batch ??= [];
+      batch.push(id);
+      if (id !== claim(1).id) return tries < 2 ? Promise.reject(away()) : undefined;
+      if (++tries === 1) throw new Error('of this claim');
+      last = batch;
+    };
     await addAll(world.queue, claims(3));
     world.queue.work(decide);
     await empty(world.queue);
-    expect(begun.slice(begun.findLastIndex(({ id }) => id === claim(1).id))).toEqual(claims(3));
+    expect(last).toEqual(claims(3).map(({ id }) => id));
   });
 
   test('an outage counts for nothing, also when its worker dies', async () => {
@@ -247,6 +253,21 @@ describe.skipIf(!url)('redis', () => {
     turns[1]?.resolve();
     await empty(world.other);
     expect(begun).toEqual([claim(1), claim(1)]);
+  });
+
+  test('what is decided is acknowledged', async () => {
+    const world = await pair(url as string);
+    const free = Promise.withResolvers<void>();
+    const { begun, decide } = recorder(() => free.promise);
+    await addAll(world.queue, claims(3));
+    const work = world.queue.work(decide);
+    await eventually(() => expect(begun).toHaveLength(3));
+    expect((await world.redis.xpending(world.key('claims'), 'workers'))[0]).toBe(3);
+    // Stopped, it hands nothing out any more, which would also clear away what was deleted only.
+    const stopped = work.stop();
+    free.resolve();
+    await stopped;
+    expect((await world.redis.xpending(world.key('claims'), 'workers'))[0]).toBe(0);
   });
 
   test('without its group a queue goes on', async () => {
