@@ -6,7 +6,7 @@ import { type Campaign, campaignStatus } from '../../core/coupon/campaign.ts';
 import { type ClaimView, claimRefusals } from '../../core/coupon/claim.ts';
 import { type Coupon, couponStatus } from '../../core/coupon/coupon.ts';
 import type { Actor } from '../../core/shared/actor.ts';
-import { DomainError } from '../../core/shared/refusal.ts';
+import { DomainError, Unavailable } from '../../core/shared/refusal.ts';
 import type { Instant } from '../../core/shared/time.ts';
 import type { Shop } from '../../core/shop.ts';
 import { callerOf, wantsAsync } from './idempotency.ts';
@@ -327,6 +327,8 @@ async function* watch(
     try {
       view = await shop.coupons.find(actor, first.id);
     } catch (error) {
+      // A server that is away for a moment comes back; the watcher waits.
+      if (error instanceof Unavailable) continue;
       if (error instanceof DomainError) yield event('lost', { id: first.id });
       return;
     }

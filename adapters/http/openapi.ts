@@ -40,6 +40,14 @@ const IDEMPOTENCY_KEY = {
 
 const open = (caller: CallerRule | undefined): boolean => caller === 'anyone' || caller === 'stranger';
 
+const PREFER = { type: 'string', enum: ['respond-async'], description: 'Answer 202 at once and decide later.' };
+
+/** A POST that can answer 202 does so when it is preferred. */
+const headersOf = (response: unknown): object => {
+  const { type, properties } = IDEMPOTENCY_KEY;
+  return { type, properties: 202 in (response as object) ? { ...properties, prefer: PREFER } : properties };
+};
+
 /** OpenAPI 3.1 out of the schemas that validate, and a page at /docs that works offline. Before the routes. */
 export const openApi = async (app: FastifyInstance, version: string): Promise<void> => {
   await app.register(swagger, {
@@ -60,7 +68,7 @@ export const openApi = async (app: FastifyInstance, version: string): Promise<vo
         url,
         schema: {
           ...schema,
-          ...(method === 'POST' ? { headers: IDEMPOTENCY_KEY } : {}),
+          ...(method === 'POST' ? { headers: headersOf(document.schema?.response) } : {}),
           security: open(config?.caller) ? [] : [{ bearer: [] }],
           description: [`Caller: ${open(config?.caller) ? 'anyone' : config?.caller}.`, schema.description]
             .filter(Boolean)
@@ -74,9 +82,12 @@ export const openApi = async (app: FastifyInstance, version: string): Promise<vo
       const schemas = 'components' in object ? (object.components?.schemas ?? {}) : {};
       for (const name of Object.keys(schemas)) if (name.endsWith('Input')) delete schemas[name];
       for (const operation of Object.values(object.paths ?? {}).flatMap((path) => Object.values(path ?? {}))) {
-        const body = (operation as { requestBody?: { required: boolean; content: { 'application/json': { schema: object } } } })
-          .requestBody;
-        if (body) body.required = 'required' in body.content['application/json'].schema;
+        const body = (
+          operation as {
+            requestBody?: { required: boolean; content: { 'application/json': { schema: { properties: object } } } };
+          }
+        ).requestBody;
+        if (body) body.required = Object.keys(body.content['application/json'].schema.properties).length > 0;
       }
       return object;
     },

@@ -55,13 +55,13 @@ const basket = {
     .max(MAX_ORDER_LINES)
     .optional(),
   fromCart: z.literal(true).optional(),
-  couponId: id.optional(),
+  couponId: id.nullish(),
 };
 const basketOf = ({ items, fromCart, couponId }: z.output<z.ZodObject<typeof basket>>): Basket & WithCoupon => {
   if ((items === undefined) === (fromCart === undefined)) {
     throw new HttpProblem('validation_failed', { errors: [{ path: 'items', message: 'send either items or fromCart' }] });
   }
-  return { ...(items ? { items } : { fromCart: true as const }), couponId };
+  return { ...(items ? { items } : { fromCart: true as const }), couponId: couponId ?? undefined };
 };
 
 export const orderRoutes =

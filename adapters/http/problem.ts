@@ -7,6 +7,8 @@ interface Said {
   readonly status: number;
   readonly title: string;
   readonly detail: string;
+  /** The field that a 400 is about. */
+  readonly path?: string;
 }
 type Refused<C extends Refusal['code']> = Extract<Refusal, { code: C }>;
 
@@ -19,7 +21,7 @@ const thing = {
   cart_item: 'item in the cart',
   campaign: 'campaign',
   coupon: 'coupon',
-  claim: 'claim; if you made it asynchronously and its queue was lost, make it again',
+  claim: 'claim (if its queue was lost, make it again)',
 };
 
 /** What each refusal says to a client. A new refusal does not compile without its status. */
@@ -31,11 +33,17 @@ const refusals: { readonly [C in Refusal['code']]: (refusal: Refused<C>) => Said
   session_ended: () => ({ status: 401, title: 'Session ended', detail: 'Log in again.' }),
   invalid_cursor: () => ({
     status: 400,
+    path: 'cursor',
     title: 'Invalid cursor',
     detail: 'Start again without a cursor, with the same filters.',
   }),
   sku_taken: ({ sku }) => ({ status: 409, title: 'SKU taken', detail: `Choose another code than ${sku}; a SKU serves once.` }),
-  duplicate_sku: ({ sku }) => ({ status: 400, title: 'SKU named twice', detail: `Name ${sku} once, with the whole quantity.` }),
+  duplicate_sku: ({ sku }) => ({
+    status: 400,
+    path: 'items',
+    title: 'SKU named twice',
+    detail: `Name ${sku} once, with the whole quantity.`,
+  }),
   not_on_sale: ({ sku }) => ({ status: 409, title: 'Not on sale', detail: `Take ${sku} out; it is not for sale now.` }),
   insufficient_stock: ({ sku, requested, available }) => ({
     status: 409,
@@ -49,6 +57,7 @@ const refusals: { readonly [C in Refusal['code']]: (refusal: Refused<C>) => Said
   }),
   invalid_charge_amount: ({ min, max, step }) => ({
     status: 400,
+    path: 'amount',
     title: 'Amount not allowed',
     detail: `Charge ${min} to ${max} won, in steps of ${step}.`,
   }),
@@ -63,19 +72,31 @@ const refusals: { readonly [C in Refusal['code']]: (refusal: Refused<C>) => Said
     detail: `Charge the balance, then pay again: ${needed} won are needed, ${available} are there.`,
   }),
   no_items: () => ({ status: 409, title: 'Nothing to order', detail: 'Put something into the cart, or name items.' }),
-  invalid_quantity: ({ sku, max }) => ({ status: 400, title: 'Quantity not allowed', detail: `Order 1 to ${max} of ${sku}.` }),
-  too_many_items: ({ max }) => ({ status: 400, title: 'Too many items', detail: `Order at most ${max} different SKUs at once.` }),
+  invalid_quantity: ({ sku, max }) => ({
+    status: 400,
+    path: 'quantity',
+    title: 'Quantity not allowed',
+    detail: `Order 1 to ${max} of ${sku}.`,
+  }),
+  too_many_items: ({ max }) => ({
+    status: 400,
+    path: 'items',
+    title: 'Too many items',
+    detail: `Order at most ${max} different SKUs at once.`,
+  }),
   invalid_price: ({ sku }) => ({
     status: 400,
+    path: 'variants',
     title: 'Price not allowed',
     detail: `Give ${sku} a price of at least 1 whole won.`,
   }),
   invalid_delta: ({ max }) => ({
     status: 400,
+    path: 'delta',
     title: 'Change not allowed',
     detail: `Change by 1 to ${max} whole pieces, up or down.`,
   }),
-  no_variants: () => ({ status: 400, title: 'No variants', detail: 'Give the product at least one variant.' }),
+  no_variants: () => ({ status: 400, path: 'variants', title: 'No variants', detail: 'Give the product at least one variant.' }),
   cart_full: ({ max }) => ({
     status: 409,
     title: 'Cart full',
@@ -94,6 +115,7 @@ const refusals: { readonly [C in Refusal['code']]: (refusal: Refused<C>) => Said
   order_expired: () => ({ status: 409, title: 'Order expired', detail: 'Place the order again; its time to pay is over.' }),
   invalid_campaign: ({ reason }) => ({
     status: 400,
+    path: reason === 'window' ? 'closesAt' : 'discount',
     title: 'Campaign not possible',
     detail: reason === 'window' ? 'Let it close after it opens.' : 'Give a percent from 1 to 99, or an amount of at least 1 won.',
   }),
@@ -142,6 +164,7 @@ const faults: { readonly [code: string]: Said } = {
   },
   invalid_idempotency_key: {
     status: 400,
+    path: 'idempotency-key',
     title: 'Invalid idempotency key',
     detail: 'Send an Idempotency-Key of 1 to 255 visible ASCII characters.',
   },
@@ -200,7 +223,7 @@ const send = (
   request: FastifyRequest,
   reply: FastifyReply,
   code: string,
-  { status, title, detail }: Said,
+  { status, title, detail, path = '' }: Said,
   more: { readonly requestId?: string | undefined; readonly retryAfter?: number | undefined; readonly errors?: unknown } = {},
 ) => {
   const retryAfter = more.retryAfter ?? (status === 503 || status === 429 || code === 'busy' ? 1 : undefined);
@@ -214,7 +237,7 @@ const send = (
     code,
     instance: request.url.split('?')[0],
     requestId: more.requestId ?? request.id,
-    ...(more.errors ? { errors: more.errors } : {}),
+    ...(status === 400 ? { errors: more.errors ?? [{ path, message: detail }] } : {}),
   };
   return reply.code(status).type('application/problem+json').serializer(JSON.stringify).send(body);
 };
@@ -259,6 +282,8 @@ export const problemHandler = (thrown: unknown, request: FastifyRequest, reply: 
   // Only Fastify's own errors know a status; that of any other error is somebody else's.
   const { code: fastifyCode, statusCode = 500 } = error as Partial<FastifyError>;
   const status = fastifyCode?.startsWith('FST_') ? statusCode : 500;
+  // A client that hung up in the middle of its body: nobody hears the answer, and it is no fault of ours.
+  if (request.raw.readableAborted) return send(request, reply, 'bad_request', fault('bad_request'));
   if (status < 400 || status >= 500) {
     request.log.error({ err: error }, 'internal error');
     return send(request, reply, 'internal_error', fault('internal_error'));
@@ -270,21 +295,20 @@ export const problemHandler = (thrown: unknown, request: FastifyRequest, reply: 
 export const routeNotFound = (request: FastifyRequest, reply: FastifyReply) =>
   send(request, reply, 'route_not_found', fault('route_not_found'));
 
+const NOT_HTTP: { readonly [code: string]: { readonly status: number; readonly detail: string } } = {
+  HPE_HEADER_OVERFLOW: { status: 431, detail: 'Send headers of at most 16 KiB.' },
+  ERR_HTTP_REQUEST_TIMEOUT: { status: 408, detail: 'Send the whole request within 5 seconds.' },
+};
+
 /** What is not even HTTP. Node's error holds the packet, and that may hold secrets: of it only the code is used. */
 export const notHttp = (
   error: { readonly code?: string },
   newId: () => string,
 ): { readonly status: string; readonly body: string } => {
-  const status = error.code === 'HPE_HEADER_OVERFLOW' ? 431 : error.code === 'ERR_HTTP_REQUEST_TIMEOUT' ? 408 : 400;
-  const { title, detail } = fault('bad_request');
-  const body = {
-    type: 'urn:firstcome:problem:bad_request',
-    title,
-    status,
-    detail,
-    code: 'bad_request',
-    instance: '/',
-    requestId: newId(),
-  };
+  const { title } = fault('bad_request');
+  const { status, detail } = NOT_HTTP[error.code ?? ''] ?? { status: 400, detail: 'Send well-formed HTTP/1.1.' };
+  const errors = status === 400 ? { errors: [{ path: '', message: detail }] } : {};
+  const type = 'urn:firstcome:problem:bad_request';
+  const body = { type, title, status, detail, code: 'bad_request', instance: '/', requestId: newId(), ...errors };
   return { status: `${status} ${STATUS_CODES[status]}`, body: JSON.stringify(body) };
 };

@@ -16,7 +16,10 @@ export const wonIn = z.int().min(1).max(1_000_000_000_000).meta({ description: '
 export const won = z.int().meta({ description: 'Whole won (KRW).' });
 export const instant = z.iso.datetime().meta({ description: 'RFC 3339, UTC.' });
 /** A moment that a client sends; with any offset. */
-export const instantIn = z.iso.datetime({ offset: true }).meta({ description: 'RFC 3339.' });
+export const instantIn = z.iso
+  .datetime({ offset: true })
+  .refine((text) => Date.parse(text) >= 0, 'must not be before 1970')
+  .meta({ description: 'RFC 3339.' });
 export const id = z.uuid().toLowerCase();
 /** For a POST that says all in its path: no body, or an empty object. */
 export const noBody = z.strictObject({});

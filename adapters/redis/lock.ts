@@ -16,7 +16,10 @@ declare module 'ioredis' {
 
 /** All in milliseconds. */
 export interface RedisLockOptions {
-  /** After this the name is free again though work may go on: it is not renewed. Default 5,000. */
+  /**
+   * After this the name is free again though work may go on: it is not renewed. Shorter than the longest wait, so that whoever
+   * waits for a process that was killed gets its turn. Default 2,000.
+   */
   readonly lease?: number;
   /** The longest wait for a turn, then `busy`. Default 3,000. */
   readonly deadline?: number;
@@ -42,7 +45,7 @@ const scripts = {
  */
 export const redisLock = (
   connection: RedisConnection,
-  { lease = 5_000, deadline = 3_000, poll = 200 }: RedisLockOptions = {},
+  { lease = 2_000, deadline = 3_000, poll = 200 }: RedisLockOptions = {},
 ): Lock => {
   const { commands, prefix } = connection;
   for (const [command, script] of Object.entries(scripts)) commands.defineCommand(command, script);

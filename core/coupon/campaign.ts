@@ -40,6 +40,10 @@ export const campaignStatus = (campaign: Campaign, now: Instant): CampaignStatus
   return now < campaign.opensAt ? 'scheduled' : 'open';
 };
 
+/** Why it will never give a coupon again, as far as no clock has to be asked. */
+export const overFor = ({ closedAt, issued, quantity }: Campaign): 'closed' | 'sold_out' | undefined =>
+  closedAt !== null ? 'closed' : issued >= quantity ? 'sold_out' : undefined;
+
 /** The campaign with one more coupon handed out; `issued` is that coupon's rank. Refuses when there is none to have now. */
 export const handOut = (campaign: Campaign, now: Instant): Campaign => {
   const status = campaignStatus(campaign, now);

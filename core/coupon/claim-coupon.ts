@@ -2,7 +2,7 @@ import { type Books, remembering } from '../books.ts';
 import type { Ports } from '../ports.ts';
 import { type Actor, type Caller, customerOf, type Once } from '../shared/actor.ts';
 import { DomainError, found, refuse } from '../shared/refusal.ts';
-import { handOut } from './campaign.ts';
+import { handOut, overFor } from './campaign.ts';
 import { type ClaimRefusal, type ClaimView, claimRefusals, decided, type QueuedClaim, refusedClaim } from './claim.ts';
 import { type Coupon, couponOf } from './coupon.ts';
 
@@ -16,9 +16,6 @@ const NOT_YET = new Error('not answered yet');
 
 /** Claims, first come first served: the coupon is durably issued before it is answered, and its rank is its place. */
 export const claimCoupons = ({ transact, gate, claimLog, claimQueue, claimId, coupons, newId, now }: ClaimPorts) => {
-  /** Campaigns that will never give a coupon again, and why: both are final, so nobody needs to be asked. */
-  const over = new Map<string, 'sold_out' | 'closed'>();
-
   /** Hands a coupon to the claim, on the books; refuses before it changes anything. */
   const issue = (books: Books, claim: QueuedClaim): Coupon => {
     const { id, campaignId, customerId } = claim;
@@ -48,29 +45,15 @@ export const claimCoupons = ({ transact, gate, claimLog, claimQueue, claimId, co
 
   const scopeOf = ({ campaignId, id }: QueuedClaim, once?: Once) => ({ campaigns: [campaignId], claims: [id], once });
 
-  const refused = (claim: QueuedClaim, reason: ClaimRefusal) => {
-    if (reason === 'sold_out' || reason === 'closed') over.set(claim.campaignId, reason);
-    claimLog.refused({ ...claim, reason, at: now() });
-  };
-
-  /** The gate's or this process's final no; undefined when Postgres has to decide. */
-  const finalNo = async ({
-    campaignId,
-    customerId,
-  }: QueuedClaim): Promise<'sold_out' | 'closed' | 'already_claimed' | undefined> => {
-    const known = over.get(campaignId);
-    if (known) return known;
-    const answer = await gate.admit(campaignId, customerId);
-    return 'refused' in answer ? answer.refused : undefined;
-  };
+  const refused = (claim: QueuedClaim, reason: ClaimRefusal) => claimLog.refused({ ...claim, reason, at: now() });
 
   const claim = async (asked: QueuedClaim, once: Once | undefined): Promise<Coupon> => {
     const { campaignId, customerId } = asked;
     // With an idempotency key the answer may have been given before: only the books know.
-    const no = once ? undefined : await finalNo(asked);
-    if (no) {
-      refused(asked, no);
-      return refuse({ code: no });
+    const answer = once ? null : await gate.admit(campaignId, customerId);
+    if (answer && 'refused' in answer) {
+      refused(asked, answer.refused);
+      return refuse({ code: answer.refused });
     }
     try {
       const coupon = await transact(scopeOf(asked, once), (books) => issue(books, asked));
@@ -107,10 +90,14 @@ export const claimCoupons = ({ transact, gate, claimLog, claimQueue, claimId, co
     enqueue: async ({ actor, once }: Caller, { campaignId }: { readonly campaignId: string }): Promise<ClaimView> => {
       const asked = askedBy(actor, campaignId);
       const replay = once && (await answered(once));
-      if (replay) return replay;
-      found(await coupons.campaign(campaignId), 'campaign');
+      if (replay) {
+        // Its queue may have been lost since: then it stands in line again.
+        if (!(await coupons.claim(asked.id, asked.customerId))) await claimQueue.add(asked);
+        return replay;
+      }
+      const campaign = found(await coupons.campaign(campaignId), 'campaign');
       const known = await coupons.claim(asked.id, asked.customerId);
-      const no = known?.coupon ? 'already_claimed' : over.get(campaignId);
+      const no = known?.coupon ? 'already_claimed' : overFor(campaign);
       if (no) {
         refused(asked, no);
         return remembering(transact, once, () => refuse({ code: no }));
@@ -148,11 +135,8 @@ export const claimCoupons = ({ transact, gate, claimLog, claimQueue, claimId, co
             const reason = claimRefusalOf(error);
             if (!reason) throw error;
             const known = books.get('claims', queued.id);
-            const record = decided(queued, known, books.now);
-            books.put(
-              'claims',
-              known?.decision === 'issued' ? { ...known, attempts: record.attempts } : refusedClaim(record, reason),
-            );
+            // One that was issued is only handed out again, not asked again.
+            if (known?.decision !== 'issued') books.put('claims', refusedClaim(decided(queued, known, books.now), reason));
             return null;
           }
         });

@@ -115,6 +115,8 @@ describe('a claim', () => {
     expectProblem(await kim.post(claimsOf(made)), 409, 'already_claimed');
     expect((await lee.post(claimsOf(made), {})).body.rank).toBe(2);
     expectProblem(await park.post(claimsOf(made)), 409, 'sold_out');
+    // Whoever holds one is told so, also when all are gone.
+    expectProblem(await kim.post(claimsOf(made)), 409, 'already_claimed');
     expect((await anyone.get(`/v1/campaigns/${made.id}`)).body).toMatchObject({
       issued: 2,
       remaining: 0,
