@@ -40,7 +40,6 @@ export interface Service {
   readonly shop: Shop;
   readonly app: FastifyInstance;
   readonly operatorApiKey: string | null;
-  readonly databaseUrl: string;
   /** Resolves when the embedded Postgres is gone without having been told to; never without one. */
   readonly broken: Promise<void>;
   /** /readyz says no from now on. */
@@ -157,7 +156,6 @@ export const compose = async (config: Config, logger: Logger): Promise<Service> 
     shop,
     app,
     operatorApiKey,
-    databaseUrl,
     broken: embedded ? embedded.ended.then(() => (left ? new Promise<never>(() => {}) : undefined)) : new Promise(() => {}),
     closing,
     close: async () => {

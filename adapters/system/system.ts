@@ -1,4 +1,4 @@
-import { argon2, createHash, randomBytes, randomUUID, timingSafeEqual } from 'node:crypto';
+import { argon2, hash, randomBytes, randomUUID, timingSafeEqual } from 'node:crypto';
 import { promisify } from 'node:util';
 import type { Passwords, Ports } from '../../core/ports.ts';
 import type { Instant } from '../../core/shared/time.ts';
@@ -26,7 +26,7 @@ export const newUuid: Ports['newId'] = () => {
 
 /** A UUID of version 8 out of both ids: the same two always give the same one. */
 export const claimId: Ports['claimId'] = (campaignId, customerId) => {
-  const digest = createHash('sha256').update(`${campaignId}/${customerId}`).digest('hex');
+  const digest = hash('sha256', `${campaignId}/${customerId}`);
   const variant = ((Number.parseInt(digest[16] as string, 16) & 0x3) | 0x8).toString(16);
   return `${digest.slice(0, 8)}-${digest.slice(8, 12)}-8${digest.slice(13, 16)}-${variant}${digest.slice(17, 20)}-${digest.slice(20, 32)}`;
 };

