@@ -1,3 +1,4 @@
+import { emit } from '../event/event.ts';
 import type { Ports } from '../ports.ts';
 import { type Caller, customerOf } from '../shared/actor.ts';
 import { type Money, won } from '../shared/money.ts';
@@ -34,13 +35,7 @@ export const chargeBalance =
         to: accountName(customerId),
         orderId: null,
       });
-      books.append('events', {
-        id: newId(),
-        type: 'balance.charged',
-        subject: customerId,
-        data: { customerId, chargeId: done.id, amount },
-        occurredAt: books.now,
-      });
+      emit(books, newId(), 'balance.charged', customerId, { customerId, chargeId: done.id, amount });
       return done;
     });
   };

@@ -1,3 +1,4 @@
+import { emit } from '../event/event.ts';
 import type { Ports } from '../ports.ts';
 import { type Caller, mustBeOperator } from '../shared/actor.ts';
 import { found, refuse } from '../shared/refusal.ts';
@@ -29,13 +30,7 @@ export const adjustStock =
         createdAt: books.now,
       };
       books.append('adjustments', adjustment);
-      books.append('events', {
-        id: newId(),
-        type: 'stock.adjusted',
-        subject: sku.productId,
-        data: { productId: sku.productId, sku: code, delta, stock: sku.stock },
-        occurredAt: books.now,
-      });
+      emit(books, newId(), 'stock.adjusted', sku.productId, { productId: sku.productId, sku: code, delta, stock: sku.stock });
       return adjustment;
     });
   };

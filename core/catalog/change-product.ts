@@ -1,3 +1,4 @@
+import { emit } from '../event/event.ts';
 import type { Ports } from '../ports.ts';
 import { type Caller, mustBeOperator } from '../shared/actor.ts';
 import { won } from '../shared/money.ts';
@@ -54,13 +55,7 @@ export const changeProduct =
       };
       books.put('products', product);
       for (const sku of skus) books.put('skus', sku);
-      books.append('events', {
-        id: newId(),
-        type: 'product.changed',
-        subject: product.id,
-        data: { productId: product.id },
-        occurredAt: books.now,
-      });
+      emit(books, newId(), 'product.changed', product.id, { productId: product.id });
       return viewOf(product, skus);
     });
   };

@@ -1,3 +1,4 @@
+import { emit } from '../event/event.ts';
 import type { Ports } from '../ports.ts';
 import { type Caller, mustBeOperator } from '../shared/actor.ts';
 import { won } from '../shared/money.ts';
@@ -55,13 +56,7 @@ export const createProduct =
         return sku;
       });
       const view = viewOf(product, skus);
-      books.append('events', {
-        id: newId(),
-        type: 'product.created',
-        subject: product.id,
-        data: { productId: product.id },
-        occurredAt: books.now,
-      });
+      emit(books, newId(), 'product.created', product.id, { productId: product.id });
       return view;
     });
   };

@@ -1,4 +1,5 @@
 import { type Books, remembering } from '../books.ts';
+import { emit } from '../event/event.ts';
 import type { Ports } from '../ports.ts';
 import { type Actor, type Caller, customerOf, type Once } from '../shared/actor.ts';
 import { DomainError, found, refuse } from '../shared/refusal.ts';
@@ -33,13 +34,7 @@ export const claimCoupons = ({ transact, gate, claimLog, claimQueue, claimId, co
       rank: coupon.rank,
       couponId: coupon.id,
     });
-    books.append('events', {
-      id: newId(),
-      type: 'coupon.issued',
-      subject: campaignId,
-      data: { campaignId, customerId, couponId: coupon.id, rank: coupon.rank },
-      occurredAt: books.now,
-    });
+    emit(books, newId(), 'coupon.issued', campaignId, { campaignId, customerId, couponId: coupon.id, rank: coupon.rank });
     return coupon;
   };
 

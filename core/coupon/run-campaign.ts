@@ -1,3 +1,4 @@
+import { emit } from '../event/event.ts';
 import type { Ports } from '../ports.ts';
 import { type Caller, mustBeOperator } from '../shared/actor.ts';
 import { won } from '../shared/money.ts';
@@ -48,13 +49,7 @@ export const createCampaign =
         createdAt: books.now,
       };
       books.create('campaigns', campaign);
-      books.append('events', {
-        id: newId(),
-        type: 'campaign.created',
-        subject: campaign.id,
-        data: { campaignId: campaign.id },
-        occurredAt: books.now,
-      });
+      emit(books, newId(), 'campaign.created', campaign.id, { campaignId: campaign.id });
       return campaign;
     });
   };
@@ -69,13 +64,7 @@ export const closeCampaign =
       if (campaign.closedAt !== null) return campaign;
       const closed: Campaign = { ...campaign, closedAt: books.now };
       books.put('campaigns', closed);
-      books.append('events', {
-        id: newId(),
-        type: 'campaign.closed',
-        subject: campaignId,
-        data: { campaignId, issued: closed.issued },
-        occurredAt: books.now,
-      });
+      emit(books, newId(), 'campaign.closed', campaignId, { campaignId, issued: closed.issued });
       return closed;
     });
   };

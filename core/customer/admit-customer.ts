@@ -1,5 +1,6 @@
+import { emit } from '../event/event.ts';
 import type { Ports } from '../ports.ts';
-import { type Customer, registered } from './customer.ts';
+import type { Customer } from './customer.ts';
 
 export interface AdmitCustomer {
   readonly id: string;
@@ -17,6 +18,6 @@ export const admitCustomer =
       if (known) return known;
       const customer: Customer = { ...input, createdAt: books.now };
       books.put('customers', customer);
-      books.append('events', registered(customer, newId()));
+      emit(books, newId(), 'customer.registered', customer.id, { customerId: customer.id });
       return customer;
     });

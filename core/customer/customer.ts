@@ -1,4 +1,3 @@
-import type { ShopEvent } from '../event/event.ts';
 import type { Instant } from '../shared/time.ts';
 
 export interface Customer {
@@ -30,11 +29,3 @@ export interface Session {
 
 /** Addresses that differ only in case are one customer's. */
 export const normalEmail = (email: string): string => email.trim().toLowerCase();
-
-export const registered = ({ id, createdAt }: Customer, eventId: string): ShopEvent => ({
-  id: eventId,
-  type: 'customer.registered',
-  subject: id,
-  data: { customerId: id },
-  occurredAt: createdAt,
-});

@@ -1,7 +1,8 @@
+import { emit } from '../event/event.ts';
 import type { Ports } from '../ports.ts';
 import type { Caller } from '../shared/actor.ts';
 import { refuse } from '../shared/refusal.ts';
-import { type Customer, normalEmail, registered } from './customer.ts';
+import { type Customer, normalEmail } from './customer.ts';
 
 export interface RegisterCustomer {
   readonly email: string;
@@ -23,7 +24,7 @@ export const registerCustomer =
         const customer: Customer = { id: newId(), email, name: input.name, createdAt: books.now };
         books.create('customers', customer);
         books.put('logins', { email, customerId: customer.id, passwordHash });
-        books.append('events', registered(customer, newId()));
+        emit(books, newId(), 'customer.registered', customer.id, { customerId: customer.id });
         return customer;
       });
     });

@@ -1,3 +1,4 @@
+import type { Books } from '../books.ts';
 import type { Instant } from '../shared/time.ts';
 
 /** What happened, for others to react to; written in the commit that made it happen, delivered later and at least once. */
@@ -20,3 +21,7 @@ export interface ShopEvent {
   readonly data: { readonly [field: string]: unknown };
   readonly occurredAt: Instant;
 }
+
+/** Tells what the decision made happen; the event commits with it. */
+export const emit = (books: Books, id: string, type: ShopEvent['type'], subject: string, data: ShopEvent['data']): void =>
+  books.append('events', { id, type, subject, data, occurredAt: books.now });

@@ -1,5 +1,6 @@
 import { giveBack } from '../catalog/product.ts';
 import { releaseCoupon } from '../coupon/coupon.ts';
+import { emit } from '../event/event.ts';
 import type { Ports } from '../ports.ts';
 import { found } from '../shared/refusal.ts';
 import { expired, type Order } from './order.ts';
@@ -21,13 +22,7 @@ export const expireOrders = ({ transact, orders, newId }: Pick<Ports, 'transact'
       books.put('orders', order);
       for (const { sku, quantity } of lines) books.put('skus', giveBack(found(books.get('skus', sku), 'sku'), quantity));
       if (couponId !== null) books.put('coupons', releaseCoupon(found(books.get('coupons', couponId), 'coupon')));
-      books.append('events', {
-        id: newId(),
-        type: 'order.expired',
-        subject: id,
-        data: { orderId: id, customerId: order.customerId },
-        occurredAt: books.now,
-      });
+      emit(books, newId(), 'order.expired', id, { orderId: id, customerId: order.customerId });
     });
 
   return async (): Promise<{ readonly due: number; readonly more: boolean }> => {

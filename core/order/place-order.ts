@@ -2,6 +2,7 @@ import { remembering } from '../books.ts';
 import { emptyCart } from '../cart/cart.ts';
 import { take } from '../catalog/product.ts';
 import { type Coupon, useCoupon } from '../coupon/coupon.ts';
+import { emit } from '../event/event.ts';
 import { payFromBalance } from '../payment/pay-order.ts';
 import type { Ports } from '../ports.ts';
 import { type Caller, customerOf } from '../shared/actor.ts';
@@ -96,13 +97,7 @@ export const placeOrder =
           expiresAt: books.now + policy.orderTtl,
         };
         if (coupon) books.put('coupons', useCoupon(coupon, order.id, order.goodsTotal, books.now));
-        books.append('events', {
-          id: newId(),
-          type: 'order.placed',
-          subject: order.id,
-          data: { orderId: order.id, customerId, total: order.total },
-          occurredAt: books.now,
-        });
+        emit(books, newId(), 'order.placed', order.id, { orderId: order.id, customerId, total: order.total });
         const placed = input.pay ? payFromBalance(books, order, newId) : order;
         books.create('orders', placed);
         return placed;

@@ -1,5 +1,6 @@
 import { accountName, debit, openAccount } from '../balance/account.ts';
 import type { Books } from '../books.ts';
+import { emit } from '../event/event.ts';
 import { type Order, paid } from '../order/order.ts';
 import type { Ports } from '../ports.ts';
 import { type Caller, customerOf } from '../shared/actor.ts';
@@ -23,18 +24,12 @@ export const payFromBalance = (books: Books, order: Order, newId: () => string):
     orderId,
     createdAt: books.now,
   });
-  books.append('events', {
-    id: newId(),
-    type: 'order.paid',
-    subject: orderId,
-    data: {
-      orderId,
-      customerId,
-      paymentId: payment.id,
-      amount,
-      lines: order.lines.map(({ sku, productId, quantity, amount: revenue }) => ({ sku, productId, quantity, revenue })),
-    },
-    occurredAt: books.now,
+  emit(books, newId(), 'order.paid', orderId, {
+    orderId,
+    customerId,
+    paymentId: payment.id,
+    amount,
+    lines: order.lines.map(({ sku, productId, quantity, amount: revenue }) => ({ sku, productId, quantity, revenue })),
   });
   return paidOrder;
 };

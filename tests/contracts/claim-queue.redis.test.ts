@@ -1,10 +1,10 @@
 import { randomUUID } from 'node:crypto';
 import { setImmediate as tick } from 'node:timers/promises';
-import { afterEach, describe, expect, inject, onTestFinished, test, vi } from 'vitest';
+import { afterEach, describe, expect, inject, test, vi } from 'vitest';
 import { type RedisClaimQueueOptions, redisClaimQueue } from '../../adapters/redis/claim-queue.ts';
 import { connectRedis, RedisAway, type RedisConnection } from '../../adapters/redis/connection.ts';
 import { Unavailable } from '../../core/shared/refusal.ts';
-import { startRedis } from '../support/servers.ts';
+import { canStartRedis, signal, startOwnRedis } from '../support/redis.ts';
 import { addAll, away, claim, claimQueueContract, claims, eventually, positionOf, recorder } from './claim-queue.ts';
 
 /** Far beyond a test's own time limit: what is bounded by this does not happen in a test. */
@@ -369,30 +369,9 @@ test('with no server nothing is queued, and that is said', async () => {
   await queue.work(() => Promise.resolve()).stop();
 });
 
-const probe = await startRedis();
-await probe?.stop();
-
-describe.skipIf(!probe)('redis in trouble', () => {
-  /** A server of the test's own, ended with it, stopped or dead as it may be. */
-  const start = async (options: { port?: number } = {}) => {
-    const server = await startRedis(options);
-    if (!server) throw new Error('it could be started a moment ago');
-    onTestFinished(async () => {
-      signal(server.pid, 'SIGCONT');
-      await server.stop();
-    });
-    return server;
-  };
-  const signal = (pid: number, name: NodeJS.Signals) => {
-    try {
-      process.kill(pid, name);
-    } catch {
-      // It is dead already.
-    }
-  };
-
+describe.skipIf(!canStartRedis)('redis in trouble', () => {
   test('all is lost in the middle of work: nobody waits any more, and new claims are decided', async () => {
-    const { url } = await start();
+    const { url } = await startOwnRedis();
     const world = await pair(url, { poll: 10, batch: 4 });
     const free = Promise.withResolvers<void>();
     const { begun, done, decide } = recorder(() => free.promise);
@@ -410,7 +389,7 @@ describe.skipIf(!probe)('redis in trouble', () => {
   });
 
   test('all is lost while nobody can decide: work goes on with what comes', async () => {
-    const { url } = await start();
+    const { url } = await startOwnRedis();
     const world = await pair(url, { poll: 10 });
     let broken = true;
     const { done, decide } = recorder(async () => {
@@ -426,7 +405,7 @@ describe.skipIf(!probe)('redis in trouble', () => {
   });
 
   test('killed and started again, empty: that is said meanwhile, and work goes on', async () => {
-    const { url, pid } = await start();
+    const { url, pid } = await startOwnRedis();
     const world = await pair(url, { poll: 10 });
     const { done, decide } = recorder();
     world.other.work(decide);
@@ -436,14 +415,14 @@ describe.skipIf(!probe)('redis in trouble', () => {
     await vi.waitFor(() => expect([world.mine.ready(), world.theirs.ready()]).toEqual([false, false]));
     const asked = [world.queue.add(claim(2)), world.queue.find(claim(1).id), world.queue.size('c')];
     expect(await Promise.all(asked.map(outcomeOf))).toEqual(['nothing_changed', 'nothing_changed', 'nothing_changed']);
-    await start({ port: Number(new URL(url).port) });
+    await startOwnRedis({ port: Number(new URL(url).port) });
     await connected(world.mine, world.theirs);
     await world.queue.add(claim(2));
     await eventually(() => expect(done).toEqual([claim(1), claim(2)]));
   });
 
   test('stopped, neither dead nor answering: unknown is said only of what may have been queued, and all is decided afterwards', async () => {
-    const { url, pid } = await start();
+    const { url, pid } = await startOwnRedis();
     const world = await pair(url, { poll: 10, redeliver: 200, deliveries: 1_000 });
     const { begun, decide } = recorder();
     await addAll(world.queue, claims(3));
@@ -468,7 +447,7 @@ describe.skipIf(!probe)('redis in trouble', () => {
   });
 
   test('killed in the middle of an addition, before its claim was sent: nothing has changed', async () => {
-    const { url, pid } = await start();
+    const { url, pid } = await startOwnRedis();
     const world = await pair(url);
     const calm = world.tamper.ask;
     world.tamper.ask = async (call) => {
@@ -481,7 +460,7 @@ describe.skipIf(!probe)('redis in trouble', () => {
   });
 
   test('a decision that Redis did not hear of is made again, and then the claim leaves', async () => {
-    const { url, pid } = await start();
+    const { url, pid } = await startOwnRedis();
     const world = await pair(url, { poll: 10, redeliver: 200, deliveries: 1_000 });
     const { done, decide } = recorder(async () => {
       if (done.length === 0) signal(pid, 'SIGSTOP');
@@ -497,7 +476,7 @@ describe.skipIf(!probe)('redis in trouble', () => {
   });
 
   test('out of memory: nothing is queued, and that is said', async () => {
-    const { url } = await start();
+    const { url } = await startOwnRedis();
     const world = await pair(url);
     await world.queue.add(claim(1));
     await world.redis.config('SET', 'maxmemory', '1');
@@ -508,7 +487,7 @@ describe.skipIf(!probe)('redis in trouble', () => {
   });
 
   test('work ends while the server is stopped', async () => {
-    const { url, pid } = await start();
+    const { url, pid } = await startOwnRedis();
     const world = await pair(url);
     const { begun, decide } = recorder();
     await addAll(world.queue, claims(3));

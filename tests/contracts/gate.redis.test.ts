@@ -1,10 +1,10 @@
 import { randomUUID } from 'node:crypto';
 import { setImmediate as tick } from 'node:timers/promises';
-import { afterEach, describe, expect, inject, onTestFinished, test, vi } from 'vitest';
+import { afterEach, describe, expect, inject, test, vi } from 'vitest';
 import { connectRedis, type RedisConnection } from '../../adapters/redis/connection.ts';
 import { type RedisGateOptions, redisGate } from '../../adapters/redis/gate.ts';
 import type { Gate } from '../../core/ports.ts';
-import { startRedis } from '../support/servers.ts';
+import { canStartRedis, signal, startOwnRedis } from '../support/redis.ts';
 import {
   CLAIMED,
   type ClaimBooks,
@@ -335,30 +335,9 @@ test('with no server all pass at once', async () => {
   gate.settle('c', 'ann', 'issued');
 });
 
-const probe = await startRedis();
-await probe?.stop();
-
-describe.skipIf(!probe)('redis in trouble', () => {
-  /** A server of the test's own, ended with it, stopped or dead as it may be. */
-  const start = async (options: { port?: number } = {}) => {
-    const server = await startRedis(options);
-    if (!server) throw new Error('it could be started a moment ago');
-    onTestFinished(async () => {
-      signal(server.pid, 'SIGCONT');
-      await server.stop();
-    });
-    return server;
-  };
-  const signal = (pid: number, name: NodeJS.Signals) => {
-    try {
-      process.kill(pid, name);
-    } catch {
-      // It is dead already.
-    }
-  };
-
+describe.skipIf(!canStartRedis)('redis in trouble', () => {
   test('all is lost: nobody is refused wrongly, the campaign is loaded again, the sequence rises on', async () => {
-    const { url } = await start();
+    const { url } = await startOwnRedis();
     const world = await pair(url, reconciling);
     await opened(world, 'c', 3);
     await claimThrough(world.gate, world.books, 'c', 'ann');
@@ -383,7 +362,7 @@ describe.skipIf(!probe)('redis in trouble', () => {
   });
 
   test('all is lost again and again in the middle of a rush: all is issued, one each, and every no is true', async () => {
-    const { url } = await start();
+    const { url } = await startOwnRedis();
     const world = await pair(url, reconciling);
     world.books.create('c', 60);
     const decisions: Promise<string>[] = [];
@@ -399,7 +378,7 @@ describe.skipIf(!probe)('redis in trouble', () => {
   });
 
   test('parts are lost, as a server short of memory would: nobody is refused wrongly', async () => {
-    const { url } = await start();
+    const { url } = await startOwnRedis();
     const world = await pair(url, reconciling);
     await opened(world, 'c', 2);
     for (const customer of ['ann', 'bob']) await claimThrough(world.gate, world.books, 'c', customer);
@@ -412,7 +391,7 @@ describe.skipIf(!probe)('redis in trouble', () => {
   });
 
   test('forgotten scripts are sent again', async () => {
-    const { url } = await start();
+    const { url } = await startOwnRedis();
     const world = await pair(url);
     await opened(world, 'c', 10);
     await world.redis.script('FLUSH');
@@ -420,7 +399,7 @@ describe.skipIf(!probe)('redis in trouble', () => {
   });
 
   test('out of memory: claims pass', async () => {
-    const { url } = await start();
+    const { url } = await startOwnRedis();
     const world = await pair(url);
     await opened(world, 'c', 10);
     await world.redis.config('SET', 'maxmemory', '1');
@@ -430,7 +409,7 @@ describe.skipIf(!probe)('redis in trouble', () => {
   });
 
   test('stopped, neither dead nor answering: all pass, only the first pay, and it is a gate again afterwards', async () => {
-    const { url, pid } = await start();
+    const { url, pid } = await startOwnRedis();
     const world = await pair(url, { reconcileEvery: 10, reservationTtl: 50 });
     await opened(world, 'c', 1);
     signal(pid, 'SIGSTOP');
@@ -447,7 +426,7 @@ describe.skipIf(!probe)('redis in trouble', () => {
   });
 
   test('killed and started again, empty: all pass meanwhile, and the campaign is loaded again', async () => {
-    const { url, pid } = await start();
+    const { url, pid } = await startOwnRedis();
     const world = await pair(url, reconciling);
     await opened(world, 'c', 2);
     await claimThrough(world.gate, world.books, 'c', 'ann');
@@ -455,13 +434,13 @@ describe.skipIf(!probe)('redis in trouble', () => {
     expect(await world.gate.admit('c', 'ann')).toEqual(PASSES);
     await vi.waitFor(() => expect(world.raw.map((connection) => connection.ready())).toEqual([false, false]));
     expect(await claimThrough(world.other, world.books, 'c', 'bob')).toBe('issued');
-    await start({ port: Number(new URL(url).port) });
+    await startOwnRedis({ port: Number(new URL(url).port) });
     await connected(...world.raw);
     await until(() => world.gate.admit('c', 'eve'), refusedAs(SOLD_OUT));
   });
 
   test('ends while the server is stopped', async () => {
-    const { url, pid } = await start();
+    const { url, pid } = await startOwnRedis();
     const world = await pair(url, reconciling);
     await opened(world, 'c', 2);
     signal(pid, 'SIGSTOP');

@@ -1,9 +1,9 @@
 import { randomUUID } from 'node:crypto';
-import { afterEach, describe, expect, inject, onTestFinished, test, vi } from 'vitest';
+import { afterEach, describe, expect, inject, test, vi } from 'vitest';
 import { connectRedis, type RedisConnection } from '../../adapters/redis/connection.ts';
 import { type RedisLockOptions, redisLock } from '../../adapters/redis/lock.ts';
 import { DomainError } from '../../core/shared/refusal.ts';
-import { startRedis } from '../support/servers.ts';
+import { canStartRedis, signal, startOwnRedis } from '../support/redis.ts';
 import { hold, lockContract, yieldOften } from './lock.ts';
 
 /** Far beyond a test's own time limit: what is bounded by this does not end a test. */
@@ -126,30 +126,9 @@ test('with no server the work runs at once', async () => {
   await first.end();
 });
 
-const probe = await startRedis();
-await probe?.stop();
-
-describe.skipIf(!probe)('redis in trouble', () => {
-  /** A server of the test's own, ended with it, stopped or dead as it may be. */
-  const start = async (options: { port?: number } = {}) => {
-    const server = await startRedis(options);
-    if (!server) throw new Error('it could be started a moment ago');
-    onTestFinished(async () => {
-      signal(server.pid, 'SIGCONT');
-      await server.stop();
-    });
-    return server;
-  };
-  const signal = (pid: number, name: NodeJS.Signals) => {
-    try {
-      process.kill(pid, name);
-    } catch {
-      // It is dead already.
-    }
-  };
-
+describe.skipIf(!canStartRedis)('redis in trouble', () => {
   test('all is lost while held: the next one gets it, and nothing breaks', async () => {
-    const { url } = await start();
+    const { url } = await startOwnRedis();
     const world = await pair(url, { lease: NEVER, deadline: NEVER, poll: 20 });
     const first = await hold(world.lock, 'flushed');
     const waiter = hold(world.other, 'flushed');
@@ -163,7 +142,7 @@ describe.skipIf(!probe)('redis in trouble', () => {
   });
 
   test('forgotten scripts are sent again', async () => {
-    const { url } = await start();
+    const { url } = await startOwnRedis();
     const world = await pair(url);
     for (let i = 0; i < 3; i++) {
       await world.lock('script', async () => {});
@@ -173,7 +152,7 @@ describe.skipIf(!probe)('redis in trouble', () => {
   });
 
   test('killed while some hold and some wait: all work runs', async () => {
-    const { url, pid } = await start();
+    const { url, pid } = await startOwnRedis();
     const world = await pair(url, { lease: NEVER, deadline: NEVER, poll: NEVER });
     const holder = await hold(world.lock, 'killed');
     const waiters = Array.from({ length: 20 }, (_, i) => (i % 2 ? world.lock : world.other)('killed', async (fence) => fence));
@@ -185,11 +164,11 @@ describe.skipIf(!probe)('redis in trouble', () => {
   });
 
   test('killed and started again: locks are granted again, and waiters are woken', async () => {
-    const { url, pid } = await start();
+    const { url, pid } = await startOwnRedis();
     const world = await pair(url, { lease: NEVER, deadline: NEVER, poll: NEVER });
     signal(pid, 'SIGKILL');
     await vi.waitFor(() => expect([world.mine.ready(), world.theirs.ready()]).toEqual([false, false]));
-    await start({ port: Number(new URL(url).port) });
+    await startOwnRedis({ port: Number(new URL(url).port) });
     await connected(world.mine, world.theirs);
     const first = await hold(world.lock, 'again');
     const waiter = world.other('again', async (fence) => fence);
@@ -199,7 +178,7 @@ describe.skipIf(!probe)('redis in trouble', () => {
   });
 
   test('stopped, neither dead nor answering: all work runs, only the first pays; a grant that comes too late is given back', async () => {
-    const { url, pid } = await start();
+    const { url, pid } = await startOwnRedis();
     const world = await pair(url, { lease: NEVER, deadline: NEVER, poll: NEVER });
     // Far more than would fit in a test if each waited for an answer.
     const many = async () => {
@@ -217,7 +196,7 @@ describe.skipIf(!probe)('redis in trouble', () => {
   });
 
   test('stopped: the first command without an answer ends the wait of all, also of those asked later', async () => {
-    const { url, pid } = await start();
+    const { url, pid } = await startOwnRedis();
     const world = await pair(url, { lease: NEVER, deadline: NEVER, poll: NEVER });
     signal(pid, 'SIGSTOP');
     const first = world.lock('first', async (fence) => fence);
@@ -233,7 +212,7 @@ describe.skipIf(!probe)('redis in trouble', () => {
   });
 
   test('stopped for so long that the connection was given up: it connects again, and waiters are woken as before', async () => {
-    const { url, pid } = await start();
+    const { url, pid } = await startOwnRedis();
     const world = await pair(url, { lease: NEVER, deadline: NEVER, poll: NEVER });
     // Answered after the subscription: from now on the subscriber asks nothing, so it must find out by other means.
     await world.mine.subscriber.ping();
@@ -251,7 +230,7 @@ describe.skipIf(!probe)('redis in trouble', () => {
   }, 15_000);
 
   test('not allowed to subscribe: waiters look for themselves, and are woken as soon as it is allowed', async () => {
-    const { url } = await start();
+    const { url } = await startOwnRedis();
     const world = await pair(url, { lease: NEVER, deadline: NEVER, poll: 20 });
     const patient = redisLock(world.theirs, { lease: NEVER, deadline: NEVER, poll: NEVER });
     const admin = world.mine.commands;
@@ -274,7 +253,7 @@ describe.skipIf(!probe)('redis in trouble', () => {
   });
 
   test('close ends while the server is stopped, and a lock still runs its work after that', async () => {
-    const { url, pid } = await start();
+    const { url, pid } = await startOwnRedis();
     const world = await pair(url);
     signal(pid, 'SIGSTOP');
     await world.mine.close();
@@ -283,7 +262,7 @@ describe.skipIf(!probe)('redis in trouble', () => {
   });
 
   test('close lets releases on their way finish', async () => {
-    const { url } = await start();
+    const { url } = await startOwnRedis();
     const world = await pair(url, { lease: NEVER, deadline: 1_000, poll: NEVER });
     await world.lock('last', async () => {});
     await world.mine.close();
@@ -291,7 +270,7 @@ describe.skipIf(!probe)('redis in trouble', () => {
   });
 
   test('a refused log-in is reported without the password', async () => {
-    const { url } = await start();
+    const { url } = await startOwnRedis();
     await (await connect(url, '')).commands.config('SET', 'requirepass', 'another');
     const lines: string[] = [];
     const secret = 's3cr3t-canary';
