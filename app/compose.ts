@@ -135,6 +135,7 @@ export const compose = async (config: Config, logger: Logger): Promise<Service> 
     }),
   });
 
+  let left = false;
   const upkeep =
     config.ROLE === 'api'
       ? []
@@ -143,7 +144,7 @@ export const compose = async (config: Config, logger: Logger): Promise<Service> 
           every(
             SWEEP_EVERY,
             async () => {
-              while ((await shop.orders.expire()).more);
+              while (!left && (await shop.orders.expire()).more);
             },
             logger,
           ),
@@ -151,7 +152,6 @@ export const compose = async (config: Config, logger: Logger): Promise<Service> 
   // The embedded default's queue is in this process, so this process works on it.
   const working = config.ROLE !== 'api' || !redis ? shop.coupons.work() : null;
 
-  let left = false;
   return {
     shop,
     app,
@@ -160,7 +160,9 @@ export const compose = async (config: Config, logger: Logger): Promise<Service> 
     closing,
     close: async () => {
       left = true;
-      await app.close();
+      // Node no longer times out what stalls while it closes; nothing of ours takes so long.
+      const cut = setTimeout(() => app.server.closeAllConnections(), 8_000);
+      await app.close().finally(() => clearTimeout(cut));
       await Promise.all([working?.stop(), ...upkeep.map((stop) => stop())]);
       await Promise.all([redisDoor?.close(), claimQueue.close(), claimLog.flush()]);
       await closeLane();

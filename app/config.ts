@@ -46,7 +46,7 @@ const variables = {
   CHARGE_STEP: { allowed: 'whole won', schema: won, default: '1000' },
   CHARGES_PER_DAY: { allowed: 'a count, 1 to 1000000', schema: whole(1, 1_000_000), default: '3' },
   CHARGES_PER_MONTH: { allowed: 'a count, 1 to 1000000', schema: whole(1, 1_000_000), default: '10' },
-  DISCOUNT_CAP_PERCENT: { allowed: 'percent of the goods total, 1 to 100', schema: whole(1, 100), default: '50' },
+  DISCOUNT_CAP_PERCENT: { allowed: 'percent of the goods total, 1 to 99', schema: whole(1, 99), default: '50' },
   ORDER_TTL_SECONDS: { allowed: 'seconds, 1 to 604800', schema: whole(1, 604_800), default: '600' },
   SESSION_TTL_DAYS: { allowed: 'days, 1 to 365', schema: whole(1, 365), default: '30' },
   SHUTDOWN_DELAY_SECONDS: {

@@ -87,8 +87,8 @@ export const createAuth = ({ issuer, audience, keys, operatorApiKey }: AuthConfi
     if (typeof sub !== 'string' || !SUBJECT.test(sub) || (role !== 'customer' && role !== 'operator'))
       throw new HttpProblem('unauthenticated');
     const actor: Actor = { subject: sub, role };
-    // Tokens of our own sessions carry a session id: their customer is on record. Others' customers are made on first use.
-    if (role === 'customer' && payload.sid === undefined) {
+    // Tokens of our own sessions carry a session id under a name of our own (`sid` is others' too): their customer is on record. Others' customers are made on first use.
+    if (role === 'customer' && payload.fc_sid === undefined) {
       const { email, name } = payload;
       await customers.admit({
         id: sub,
@@ -102,7 +102,7 @@ export const createAuth = ({ issuer, audience, keys, operatorApiKey }: AuthConfi
   };
 
   const sign = (session: Session, audience: string, claims: JWTPayload, expiresAt: number): Promise<string> =>
-    new SignJWT({ ...claims, sid: session.id })
+    new SignJWT({ ...claims, fc_sid: session.id })
       .setProtectedHeader({ alg: 'HS256', typ: 'JWT' })
       .setIssuer(issuer)
       .setAudience(audience)
@@ -130,7 +130,7 @@ export const createAuth = ({ issuer, audience, keys, operatorApiKey }: AuthConfi
       const payload = await verify(refreshToken, refreshAudience).catch((error) =>
         error instanceof HttpProblem ? refuse({ code: 'session_ended' }) : Promise.reject(error),
       );
-      return { sessionId: payload.sid as string, generation: payload.generation as number };
+      return { sessionId: payload.fc_sid as string, generation: payload.generation as number };
     },
 
     /** Sets `request.actor`, or throws what says why not. Synchronous for a token that was seen before. */

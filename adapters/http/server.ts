@@ -167,7 +167,12 @@ export const createServer = async (options: HttpOptions): Promise<{ app: Fastify
     await app.register(orderRoutes(shop));
   }
 
-  const probe = { config: { caller: 'anyone' as const }, schema: { hide: true }, logLevel: 'warn' as const };
+  // Never limited: a balancer's probes come from where its customers come from.
+  const probe = {
+    config: { caller: 'anyone' as const, rateLimit: false as const },
+    schema: { hide: true },
+    logLevel: 'warn' as const,
+  };
   app.get('/healthz', probe, async () => ({ status: 'ok' }));
   app.get('/readyz', probe, async (_request, reply) => {
     const { needed, helpful } = await options.away();

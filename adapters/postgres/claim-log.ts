@@ -1,6 +1,6 @@
 import { sql } from 'kysely';
 import type { ClaimLog } from '../../core/ports.ts';
-import type { Reads } from './connection.ts';
+import { isConnectionLoss, type Reads } from './connection.ts';
 
 type Refused = Parameters<ClaimLog['refused']>[0] & { attempts: number };
 
@@ -8,6 +8,8 @@ type Refused = Parameters<ClaimLog['refused']>[0] & { attempts: number };
 const MAX_BATCH = 1_000;
 /** Customers that may wait to be written; beyond it the oldest are dropped and counted, so that memory stays bounded. */
 const MAX_WAITING = 100_000;
+/** Milliseconds until records are tried again when Postgres was away. */
+const RETRY_AFTER = 1_000;
 
 export interface PostgresClaimLog extends ClaimLog {
   readonly stats: { dropped: number };
@@ -22,6 +24,8 @@ export interface PostgresClaimLog extends ClaimLog {
 export const postgresClaimLog = ({ db }: Reads, log: { warn(o: object, message: string): void }): PostgresClaimLog => {
   let waiting = new Map<string, Refused>();
   let writing: Promise<void> | null = null;
+  /** Rows of the next statement: one at a time after one that Postgres refused. */
+  let batch = MAX_BATCH;
   const stats = { dropped: 0 };
 
   const write = async (rows: readonly Refused[]) => {
@@ -41,23 +45,35 @@ export const postgresClaimLog = ({ db }: Reads, log: { warn(o: object, message: 
   };
 
   const writeAll = async () => {
+    // `writing` is set before this can clear it.
+    await null;
     while (waiting.size > 0) {
-      const rows = [...waiting.values()].slice(0, MAX_BATCH);
+      const rows = [...waiting.values()].slice(0, batch);
       for (const { id } of rows) waiting.delete(id);
       try {
         await write(rows);
+        batch = MAX_BATCH;
       } catch (error) {
-        log.warn(
-          { err: error, records: rows.length },
-          'refused claims could not be recorded; they are tried again with the next ones',
-        );
+        const away = isConnectionLoss(error);
+        log.warn({ err: error, records: rows.length }, 'refused claims could not be recorded; they are tried again');
+        if (!away && batch === 1) {
+          // Only the culprit is lost.
+          stats.dropped++;
+          continue;
+        }
+        batch = away ? MAX_BATCH : 1;
         const newer = waiting;
         waiting = new Map(rows.map((row) => [row.id, row]));
         for (const row of newer.values()) note(row);
+        if (!away) continue;
+        setTimeout(begin, RETRY_AFTER).unref();
         break;
       }
     }
     writing = null;
+  };
+  const begin = () => {
+    writing ??= writeAll();
   };
 
   const note = (row: Refused) => {
@@ -78,10 +94,10 @@ export const postgresClaimLog = ({ db }: Reads, log: { warn(o: object, message: 
     refused(claim) {
       note({ ...claim, attempts: 1 });
       // Behind the answer, and behind whatever else this turn of the event loop has to say.
-      writing ??= new Promise<void>((resolve) => setImmediate(resolve)).then(writeAll);
+      if (!writing) setImmediate(begin);
     },
     async flush() {
-      writing ??= writeAll();
+      begin();
       await writing;
     },
   };

@@ -87,7 +87,8 @@ export const claimCoupons = ({ transact, gate, claimLog, claimQueue, claimId, co
       const replay = once && (await answered(once));
       if (replay) {
         // Its queue may have been lost since: then it stands in line again.
-        if (!(await coupons.claim(asked.id, asked.customerId))) await claimQueue.add(asked);
+        const known = await coupons.claim(asked.id, asked.customerId);
+        if (!known?.coupon && !(await claimQueue.find(asked.id))) await claimQueue.add(asked);
         return replay;
       }
       const campaign = found(await coupons.campaign(campaignId), 'campaign');
@@ -123,19 +124,21 @@ export const claimCoupons = ({ transact, gate, claimLog, claimQueue, claimId, co
     /** Decides what is queued, until stopped: the worker's job. A refusal is on the books before the claim leaves the queue. */
     work: () =>
       claimQueue.work(async (queued) => {
-        const coupon = await transact(scopeOf(queued), (books) => {
+        const issued = await transact(scopeOf(queued), (books) => {
           try {
-            return issue(books, queued);
+            issue(books, queued);
+            return true;
           } catch (error) {
             const reason = claimRefusalOf(error);
             if (!reason) throw error;
             const known = books.get('claims', queued.id);
             // One that was issued is only handed out again, not asked again.
-            if (known?.decision !== 'issued') books.put('claims', refusedClaim(decided(queued, known, books.now), reason));
-            return null;
+            if (known?.decision === 'issued') return true;
+            books.put('claims', refusedClaim(decided(queued, known, books.now), reason));
+            return false;
           }
         });
-        gate.settle(queued.campaignId, queued.customerId, coupon ? 'issued' : 'returned');
+        gate.settle(queued.campaignId, queued.customerId, issued ? 'issued' : 'returned');
       }),
   };
 };

@@ -27,7 +27,10 @@ export const expireOrders = ({ transact, orders, newId }: Pick<Ports, 'transact'
 
   return async (): Promise<{ readonly due: number; readonly more: boolean }> => {
     const due = await orders.due(ROUND);
-    await Promise.all(due.map(expire));
+    const results = await Promise.allSettled(due.map(expire));
+    // One that cannot be expired does not hold the others up; when none can, something else is wrong.
+    const failed = results.filter((result) => result.status === 'rejected');
+    if (failed[0] && failed.length === due.length) throw failed[0].reason;
     return { due: due.length, more: due.length === ROUND };
   };
 };

@@ -112,7 +112,7 @@ describe('when the shop fails', () => {
     });
     const token = await signed({ sub: 'somebody', role: 'customer' });
     const key = { 'idempotency-key': 'canary-idempotency-key-7f3a' };
-    const refreshToken = await signed({ sub: 'somebody', aud: 'firstcome/refresh', sid: 's', generation: 1 });
+    const refreshToken = await signed({ sub: 'somebody', aud: 'firstcome/refresh', fc_sid: 's', generation: 1 });
     const answers = [
       await world.anyone.post('/v1/customers', { email: 'a@example.com', password: CANARY, name: 'A' }, key),
       await world.anyone.post('/v1/sessions', { email: 'a@example.com', password: CANARY }, key),

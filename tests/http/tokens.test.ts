@@ -10,7 +10,7 @@ import { operationsOf } from './document.ts';
 const world = await openHttp();
 const kim = await world.customer();
 const seconds = () => Math.floor(Date.now() / 1_000);
-const good = { sub: kim.id, role: 'customer', sid: 'a-session' };
+const good = { sub: kim.id, role: 'customer', fc_sid: 'a-session' };
 const rsa = await generateKeyPair('RS256', { extractable: true });
 const ec = await generateKeyPair('ES256', { extractable: true });
 const pss = { ...rsa, privateKey: (await importJWK(await exportJWK(rsa.privateKey), 'PS256')) as typeof rsa.privateKey };
@@ -173,7 +173,7 @@ test('an access token does not refresh, nor end, a session', async () => {
     for (const refreshToken of [
       kim.token,
       hs256({ aud: 'firstcome/refresh' }),
-      hs256({ aud: 'firstcome/refresh', sid: undefined }),
+      hs256({ aud: 'firstcome/refresh', fc_sid: undefined }),
     ])
       expect([401, 204]).toContain((await world.anyone.post(path, { refreshToken })).status);
   const refreshed = await world.anyone.post('/v1/sessions/refresh', { refreshToken: kim.refreshToken });
@@ -223,7 +223,7 @@ describe("with an outside identity provider's keys", async () => {
   const openAt = (jwksUrl: string) => openHttp({ auth: { keys: { jwksUrl }, operatorApiKey: OPERATOR_KEY } });
   const outside = await openAt(`${origin}/good`);
   const token = (changes: object = {}, header: object = {}, pair = rsa): Promise<string> =>
-    new SignJWT(claims({ sid: undefined, ...changes }))
+    new SignJWT(claims({ fc_sid: undefined, sid: 'a session of theirs', ...changes }))
       .setProtectedHeader({ alg: 'RS256', kid: 'rsa-1', ...header })
       .sign(pair.privateKey);
 
