@@ -5,7 +5,8 @@ import { violationsOf } from '../support/invariants.ts';
 import { answerChecker, type Operation, operationsOf } from './document.ts';
 
 const ROUNDS = 40;
-const seed = Number(process.env.FUZZ_SEED ?? Date.now() % 1_000_000_007);
+/** The same in every run, so that a red run is about the change; another one by FUZZ_SEED finds more. */
+const seed = Number(process.env.FUZZ_SEED ?? 20_261_121);
 
 /** mulberry32: whole numbers from 0 to below `max`, the same for the same seed. */
 const dice = (state: number) => (max: number) => {
