@@ -71,6 +71,15 @@ export const isConnectionLoss = (error: unknown): boolean => {
   );
 };
 
+/** A pool that outlives the loss of its connections; the next connect replaces them. */
+export const openPool = (config: pg.PoolConfig): pg.Pool => {
+  const pool = new pg.Pool(config);
+  pool.on('error', () => {});
+  // pg-pool listens to idle clients only; one that breaks in a query would end the process.
+  pool.on('connect', (client) => client.on('error', () => {}));
+  return pool;
+};
+
 export interface Reads {
   readonly db: Kysely<Database>;
   /** True when a trivial query is answered in a second. */
@@ -81,11 +90,7 @@ export interface Reads {
 /** The pool for reads. One that finds the server away throws `Unavailable`; see `reading`. */
 export const connectReads = (connectionString: string, max = 8): Reads => {
   const config = { ...clientConfig(connectionString, ['statement_timeout=4000']), query_timeout: 5_000 };
-  const pool = new pg.Pool({ ...config, max, Client: NamingClient, idleTimeoutMillis: 30_000 } as pg.PoolConfig);
-  // An idle client that loses its server is replaced by the next connect.
-  pool.on('error', () => {});
-  // pg-pool listens to idle clients only; one that breaks in a query would end the process.
-  pool.on('connect', (client) => client.on('error', () => {}));
+  const pool = openPool({ ...config, max, Client: NamingClient, idleTimeoutMillis: 30_000 } as pg.PoolConfig);
   const db = new Kysely<Database>({ dialect: new PostgresDialect({ pool }) });
   return {
     db,

@@ -1,7 +1,6 @@
 import { Kysely, PostgresDialect } from 'kysely';
 import { Migrator } from 'kysely/migration';
-import pg from 'pg';
-import { clientConfig, isConnectionLoss } from './connection.ts';
+import { clientConfig, isConnectionLoss, openPool } from './connection.ts';
 import * as shop from './migrations/0001-shop.ts';
 import * as coupons from './migrations/0002-coupons.ts';
 import * as expiry from './migrations/0003-expiry.ts';
@@ -13,9 +12,7 @@ const migrations = { '0001-shop': shop, '0002-coupons': coupons, '0003-expiry': 
  * migrates, the others wait and find it done.
  */
 export const migrate = async (connectionString: string): Promise<void> => {
-  const pool = new pg.Pool({ ...clientConfig(connectionString, []), max: 1 });
-  pool.on('error', () => {});
-  pool.on('connect', (client) => client.on('error', () => {}));
+  const pool = openPool({ ...clientConfig(connectionString, []), max: 1 });
   const db = new Kysely<unknown>({ dialect: new PostgresDialect({ pool }) });
   try {
     const migrator = new Migrator({ db, provider: { getMigrations: async () => migrations } });

@@ -79,9 +79,6 @@ export const take = (sku: Sku, quantity: number): Sku => {
   return changeStock(sku, -quantity);
 };
 
-/** Gives pieces back that an order held, whether it is on sale now or not. */
-export const giveBack = (sku: Sku, quantity: number): Sku => changeStock(sku, quantity);
-
 /** Changes what is on hand by `delta` pieces. Refuses to go below zero or beyond what can be counted. */
 export const changeStock = (sku: Sku, delta: number): Sku => {
   if (!Number.isSafeInteger(delta)) refuse({ code: 'invalid_delta', max: MAX_STOCK });

@@ -1,4 +1,4 @@
-import { giveBack } from '../catalog/product.ts';
+import { changeStock } from '../catalog/product.ts';
 import { releaseCoupon } from '../coupon/coupon.ts';
 import { emit } from '../event/event.ts';
 import type { Ports } from '../ports.ts';
@@ -20,7 +20,7 @@ export const expireOrders = ({ transact, orders, newId }: Pick<Ports, 'transact'
       const order = expired(found(books.get('orders', id), 'order'), books.now);
       if (!order) return;
       books.put('orders', order);
-      for (const { sku, quantity } of lines) books.put('skus', giveBack(found(books.get('skus', sku), 'sku'), quantity));
+      for (const { sku, quantity } of lines) books.put('skus', changeStock(found(books.get('skus', sku), 'sku'), quantity));
       if (couponId !== null) books.put('coupons', releaseCoupon(found(books.get('coupons', couponId), 'coupon')));
       emit(books, newId(), 'order.expired', id, { orderId: id, customerId: order.customerId });
     });
